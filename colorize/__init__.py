@@ -1,0 +1,3 @@
+"""Colorize: colour for greyscale photographs and GIFs."""
+
+__version__ = "0.1.0"

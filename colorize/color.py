@@ -1,0 +1,96 @@
+"""Colour conversion: the only file that knows how Lab is scaled.
+
+A network sees ``l`` = L / 100 and predicts ``ab`` = (a, b) / 128, so that tanh's (-1, 1) covers every sRGB colour
+(the sRGB gamut reaches a in [-86.2, 98.2] and b in [-107.9, 94.5]). CIE Lab here is D65, 2 degree observer, sRGB
+primaries: what scikit-image's ``rgb2lab`` and Kornia's ``rgb_to_lab`` compute. Always float32, under any precision
+of the surrounding code: bfloat16 would err by half an L unit.
+"""
+
+from __future__ import annotations
+
+import kornia.color
+import torch
+from torch import Tensor
+
+L_SCALE = 100.0
+AB_SCALE = 128.0
+
+# A colour counts as inside the gamut when sRGB leaves [0, 1] by less than this: far below the 1/255 of a uint8 step,
+# far above float32's rounding of white.
+_GAMUT_TOLERANCE = 1e-4
+_BISECTIONS = 12  # chroma to 1 part in 4096, a tenth of a uint8 step at the most vivid colour
+
+
+def to_float(rgb: Tensor) -> Tensor:
+    """uint8 RGB in 0..255 of any shape -> float32 in [0, 1]."""
+    assert rgb.dtype == torch.uint8, f"expected uint8, got {rgb.dtype}"
+    return rgb.float() / 255.0
+
+
+def to_uint8(rgb: Tensor) -> Tensor:
+    """Float RGB in [0, 1] of any shape -> uint8, rounded to the nearest and clipped."""
+    return (rgb.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """RGB (B, 3, H, W) in [0, 1] -> CIE Lab (B, 3, H, W), float32, L in [0, 100], a and b unscaled."""
+    assert rgb.is_floating_point(), f"expected float RGB in [0, 1], got {rgb.dtype}"
+    with torch.autocast(rgb.device.type, enabled=False):
+        return kornia.color.rgb_to_lab(rgb.float())
+
+
+def rgb_to_l_ab(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """RGB (B, 3, H, W) in [0, 1] -> l (B, 1, H, W) in [0, 1] and ab (B, 2, H, W) within (-1, 1), both float32."""
+    lab = rgb_to_lab(rgb)
+    return lab[:, :1] / L_SCALE, lab[:, 1:] / AB_SCALE
+
+
+def l_ab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:
+    """l (B, 1, H, W) in [0, 1] and ab (B, 2, H, W) -> RGB (B, 3, H, W) in [0, 1], float32.
+
+    Colours outside the sRGB gamut are first moved inside it (`clamp_to_gamut`), so the lightness asked for is the
+    lightness that comes out.
+    """
+    with torch.autocast(l.device.type, enabled=False):
+        l, ab = l.float(), ab.float()
+        return _unclipped_rgb(l, clamp_to_gamut(l, ab)).clamp(0.0, 1.0)
+
+
+def clamp_to_gamut(l: Tensor, ab: Tensor) -> Tensor:
+    """Lower the chroma of colours that sRGB cannot show; lightness and hue stay.
+
+    Cutting R, G and B at [0, 1] instead would shift lightness by several units. Every colour that is already inside
+    comes back unchanged. The largest chroma inside is found by bisection between grey and the colour given, on the
+    pixels that need it alone.
+
+    Args:
+        l: (B, 1, H, W) in [0, 1].
+        ab: (B, 2, H, W), any finite values.
+
+    Returns:
+        ab (B, 2, H, W), float32.
+    """
+    with torch.autocast(l.device.type, enabled=False):
+        l, ab = l.float(), ab.float()
+        outside = ~_inside_gamut(_unclipped_rgb(l, ab))  # (B, H, W)
+        if not outside.any():
+            return ab
+        pixel_l = l[:, 0][outside].reshape(1, 1, -1, 1)
+        pixel_ab = ab.permute(0, 2, 3, 1)[outside].T.reshape(1, 2, -1, 1)
+        # Invariant: `low` is inside (grey, at least), so the result always is.
+        low, high = torch.zeros_like(pixel_l), torch.ones_like(pixel_l)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            inside = _inside_gamut(_unclipped_rgb(pixel_l, middle * pixel_ab)).unsqueeze(1)
+            low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        clamped = ab.permute(0, 2, 3, 1).clone()
+        clamped[outside] = (low * pixel_ab)[0, :, :, 0].T
+        return clamped.permute(0, 3, 1, 2)
+
+
+def _unclipped_rgb(l: Tensor, ab: Tensor) -> Tensor:
+    return kornia.color.lab_to_rgb(torch.cat([l * L_SCALE, ab * AB_SCALE], dim=1), clip=False)
+
+
+def _inside_gamut(rgb: Tensor) -> Tensor:
+    return ((rgb >= -_GAMUT_TOLERANCE) & (rgb <= 1.0 + _GAMUT_TOLERANCE)).all(dim=1)
