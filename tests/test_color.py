@@ -70,7 +70,8 @@ def test_the_clamp_stops_at_the_gamuts_edge_and_not_before():
     l, ab = torch.full((1, 1, 1, 1), 0.6), torch.tensor([0.9, 0.1]).view(1, 2, 1, 1)
     edge = clamp_to_gamut(l, ab)
     assert float(edge.norm()) > 0.3
-    outside = skcolor.lab2xyz(np.array([[60.0, *(edge * 1.02 * 128).flatten().tolist()]])) @ np.linalg.inv(
-        skcolor.colorconv.xyz_from_rgb
-    ).T
+    outside = (
+        skcolor.lab2xyz(np.array([[60.0, *(edge * 1.02 * 128).flatten().tolist()]]))
+        @ np.linalg.inv(skcolor.colorconv.xyz_from_rgb).T
+    )
     assert outside.max() > 1 or outside.min() < 0

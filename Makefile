@@ -1,0 +1,47 @@
+# `make help` lists what there is. Everything happens in .venv/; nothing is installed outside this folder.
+PYTHON ?= python3
+SHELL := /bin/bash
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint reproduce clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+setup: $(READY) ## create the environment in .venv/ with the exact versions pinned in pyproject.toml
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python >= 3.11 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv/ (a few minutes and 6 GB the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## train a small network (about two minutes on 2 cores), colour pictures and a GIF
+	@$(BIN)/python -m colorize.demo
+
+test: $(READY) ## the whole test suite, as CI runs it
+	@$(BIN)/python -m pytest
+
+test-slow: $(READY) ## the tests that take minutes
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# Resumes where it was stopped: run it again. EPOCHS=2 tries it out.
+reproduce: $(READY) ## the report's runs in full, reference and baseline (hours, even on a GPU)
+	@for set in pradera rural banana beach; do for recipe in reference baseline; do \
+	  runs=outputs/reproduce/$$recipe/$$set/beta; resume=; \
+	  if ls $$runs/*/metrics.json >/dev/null 2>&1; then echo "$$recipe $$set: done, see $$runs"; continue; fi; \
+	  if ls $$runs/*/checkpoints/last.ckpt >/dev/null 2>&1; then resume=ckpt_path=last; fi; \
+	  $(BIN)/python -m colorize.train dataset=$$set experiment=$$recipe output_dir=outputs/reproduce/$$recipe \
+	    $$resume $(if $(EPOCHS),dataset.epochs=$(EPOCHS)) || exit 1; done; done
+
+clean: ## remove the environment and caches; data/ and outputs/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	find colorize tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,140 @@
+"""What a run tells while it trains: time left, a grid of pictures, a warning when colour fades."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torchvision.utils import make_grid
+
+from colorize import report
+from colorize.color import l_ab_to_rgb
+
+log = logging.getLogger(__name__)
+
+
+class TimeEstimate(L.Callback):
+    """Say before step 10 how long the run will take, and what to do instead where that is hours on a CPU.
+
+    Args:
+        long: seconds on a CPU from which on `experiment=quick` is named.
+    """
+
+    _FIRST, _LAST = 3, 8  # the first steps warm up caches and allocators
+
+    def __init__(self, long: float = 3600.0):
+        self.long = long
+        self._steps = 0
+        self._start = 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self._steps += 1
+        if self._steps == self._FIRST:
+            self._start = time.perf_counter()
+        if self._steps != self._LAST or not trainer.is_global_zero:
+            return
+        step = (time.perf_counter() - self._start) / (self._LAST - self._FIRST)
+        left = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches - self._steps
+        seconds = step * left
+        log.info("about %s to go: %.2f s a step, %d steps", duration(seconds), step, left)
+        if seconds > self.long and trainer.strategy.root_device.type == "cpu":
+            log.warning("that is long on a CPU: experiment=quick takes a few minutes; a GPU is used where there is one")
+
+
+class PictureGrid(L.Callback):
+    """A fixed grid real | grey | predicted of validation pictures in TensorBoard.
+
+    Args:
+        every_n_epochs: how often.
+        pictures: rows of the grid, at most.
+    """
+
+    def __init__(self, every_n_epochs: int = 10, pictures: int = 6):
+        if every_n_epochs < 1:
+            raise ValueError(f"callbacks.picture_grid.every_n_epochs={every_n_epochs} must be at least 1")
+        self.every_n_epochs, self.pictures = every_n_epochs, pictures
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        due = trainer.current_epoch % self.every_n_epochs == 0 or trainer.current_epoch + 1 == trainer.max_epochs
+        if batch_idx or trainer.sanity_checking or not due or not trainer.is_global_zero:
+            return
+        l, ab = batch["l"][: self.pictures], batch["ab"][: self.pictures]
+        predicted = module(l)
+        columns = [l_ab_to_rgb(l, x) for x in (ab, torch.zeros_like(ab), predicted)]
+        grid = make_grid(torch.stack(columns, dim=1).flatten(0, 1), nrow=len(columns))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("val/real | grey | predicted", grid, trainer.global_step)
+
+
+class LossCurve(L.Callback):
+    """Training and validation loss over epochs as a picture, the report's figure; it survives resuming.
+
+    Args:
+        path: the PNG to write when the fit ends.
+        title: set and network.
+    """
+
+    def __init__(self, path: str, title: str):
+        self.path, self.title = path, title
+        self.history: dict[str, list[tuple[int, float]]] = {"train": [], "val": []}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for stage, name in (("train", "train/loss_epoch"), ("val", "val/loss")):
+            if name in trainer.callback_metrics:
+                self.history[stage].append((trainer.current_epoch, float(trainer.callback_metrics[name])))
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.is_global_zero and self.history["train"]:
+            report.loss_curve(self.history, self.path, title=self.title)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = state_dict["history"]
+
+
+class FadeWatch(L.Callback):
+    """Notice the fall back to grey that too many epochs of MSE bring: warn once when colourfulness collapses.
+
+    Args:
+        ratio: warn when predicted / real colourfulness falls below this share of the best seen in the run.
+    """
+
+    def __init__(self, ratio: float = 0.4):
+        self.ratio = ratio
+        self._best = 0.0
+        self._warned = False
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        now = trainer.callback_metrics.get("val/colourfulness_ratio")
+        if now is None or trainer.sanity_checking:
+            return
+        self._best = max(self._best, float(now))
+        if not self._warned and self._best > 0.1 and now < self.ratio * self._best:
+            self._warned = True
+            log.warning(
+                "epoch %d: predictions are falling back to grey (colourfulness %.0f %% of the real pictures', it was "
+                "%.0f %%): stop earlier, lower optimizer.lr, or use callbacks=early_stopping",
+                *(trainer.current_epoch, 100 * now, 100 * self._best),
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "warned": self._warned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best, self._warned = state_dict["best"], state_dict["warned"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 40 s, 12 min, 3.1 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

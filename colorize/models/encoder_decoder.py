@@ -1,0 +1,101 @@
+"""The report's networks: a strided-convolution encoder, an upsampling decoder, a tanh head. No skips, no norms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorize.models.base import Network
+
+Layers = Sequence[int | str]
+
+
+class SameConv2d(nn.Conv2d):
+    """3x3 convolution padded as Keras pads 'same': at stride 2 an even side gets its extra pixel right and below only.
+
+    PyTorch's ``padding=1`` would shift every strided layer by a pixel against the reference.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
+        super().__init__(channels_in, channels_out, 3, stride, padding=1 if stride == 1 else 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride[0] == 2:
+            height, width = x.shape[-2:]
+            x = F.pad(x, (width % 2, 1, height % 2, 1))
+        return super().forward(x)
+
+
+class EncoderDecoder(Network):
+    """l (B, 1, H, W) in [0, 1] -> ab (B, 2, H, W) in (-1, 1); H and W multiples of `stride`.
+
+    Args:
+        encoder: 3x3 convolutions with ReLU by their width, ``64``; ``"64/2"`` has stride 2.
+        extra: more of them, at the encoder's resolution.
+        decoder: widths, ``"up"`` (nearest neighbour, x2) and, exactly once, ``"head"``: 2 channels and tanh.
+        init: "torch" (PyTorch's own: Kaiming-uniform) or "glorot" (Keras' own: Glorot and Bengio 2010, zero biases).
+    """
+
+    def __init__(self, encoder: Layers, decoder: Layers, extra: Layers = (), init: str = "torch"):
+        super().__init__()
+        if list(decoder).count("head") != 1:
+            raise ValueError(f"model.decoder={list(decoder)} needs exactly one 'head'")
+        if init not in ("torch", "glorot"):
+            raise ValueError(f"model.init={init} is not one of: torch, glorot")
+        channels = 1
+        modules: list[nn.Module] = []
+        for layer in (*encoder, *extra, *decoder):
+            if layer == "up":
+                modules.append(nn.Upsample(scale_factor=2, mode="nearest"))
+                continue
+            width, stride = (2, 1) if layer == "head" else _parse(layer)
+            modules += [SameConv2d(channels, width, stride), nn.Tanh() if layer == "head" else nn.ReLU(inplace=True)]
+            channels = width
+        self.layers = nn.Sequential(*modules)
+        self.stride = 2 ** sum(isinstance(m, SameConv2d) and m.stride[0] == 2 for m in modules)
+        if self.stride != 2 ** list(decoder).count("up"):
+            raise ValueError(
+                f"model.decoder has {list(decoder).count('up')} 'up' for an encoder that shrinks by {self.stride}: "
+                "the output would not have the input's size"
+            )
+        if init == "glorot":
+            for module in modules:
+                if isinstance(module, SameConv2d) and module.bias is not None:
+                    nn.init.xavier_uniform_(module.weight)
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, l: Tensor) -> Tensor:
+        return self.layers(l)
+
+
+def _parse(layer: int | str) -> tuple[int, int]:
+    width, _, stride = str(layer).partition("/")
+    if not width.isdigit() or stride not in ("", "1", "2"):
+        raise ValueError(f"layer {layer!r} is not understood: write a width (64), a strided width (64/2), up or head")
+    return int(width), int(stride or 1)
+
+
+def alpha(
+    encoder: Layers = ("8/2", 8, 16, "16/2", 32, "32/2"),
+    decoder: Layers = ("up", 32, "up", 16, "up", "head"),
+    init: str = "torch",
+) -> EncoderDecoder:
+    """The report's alpha, 32,202 parameters: small enough to learn one picture by heart."""
+    return EncoderDecoder(encoder, decoder, init=init)
+
+
+def beta(
+    encoder: Layers = (64, "64/2", 128, "128/2", 256, "256/2", 512, 256, 128),
+    extra_layers: int = 3,
+    decoder: Layers = ("up", 64, "up", 32, "head", "up"),
+    init: str = "torch",
+) -> EncoderDecoder:
+    """The report's beta; 5,957,474 parameters as the report leaves it, 3,892,194 with ``extra_layers=0``.
+
+    ``extra_layers`` repeats the last so many layers of the encoder (512, 256, 128) before the first upsampling.
+    """
+    if not 0 <= extra_layers <= len(encoder):
+        raise ValueError(f"model.extra_layers={extra_layers} is not in 0..{len(encoder)}")
+    return EncoderDecoder(encoder, decoder, extra=tuple(encoder)[len(encoder) - extra_layers :], init=init)

@@ -1,0 +1,88 @@
+"""Colorizer: any picture in, the same size out in colour, its lightness kept. The one road from pixels to pixels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from colorize.checkpoint import load_checkpoint
+from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
+from colorize.models.base import Network
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """ "auto" is cuda, mps or cpu, the first there is. Raises ValueError for a device this machine does not have."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, available in there.items() if available)
+    if not there.get(name.partition(":")[0], False):
+        available = ", ".join(device for device, ok in there.items() if ok)
+        raise ValueError(f"device={name} is not on this machine; there is: auto, {available}")
+    return torch.device(name)
+
+
+class Colorizer:
+    """Colours pictures with a trained network.
+
+    The network sees the lightness resized to about ``size`` x ``size`` pixels, aspect kept; the ab it predicts is
+    resized up smoothly, clamped to the sRGB gamut and joined to the full-size lightness, which stays as it is:
+    within 0.3 of 100 at every pixel, the rounding to uint8 included.
+
+    Args:
+        model: the network.
+        size: side in pixels of the square whose area the network works at: what it was trained on.
+        device: auto, cpu, cuda or mps.
+    """
+
+    def __init__(self, model: Network, size: int, device: str = "auto"):
+        if size < 8:
+            raise ValueError(f"size={size} is too small for a network to see anything: 8 or more")
+        self.device = pick_device(device)
+        self.model = model.to(self.device).eval()
+        self.size = size
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, *, size: int | None = None, device: str = "auto") -> Colorizer:
+        """From a checkpoint alone. ``size`` None: what the network was trained at. Raises ValueError."""
+        checkpoint = load_checkpoint(path)
+        return cls(checkpoint.model, checkpoint.data["size"] if size is None else size, device)
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        """Colour pictures of one size.
+
+        Args:
+            rgb: uint8 (H, W, 3) or, for a batch, (B, H, W, 3). Of a picture in colour the lightness alone is used.
+
+        Returns:
+            uint8 of the same shape.
+        """
+        if rgb.ndim == 3:
+            return self(rgb[None])[0]
+        assert rgb.ndim == 4 and rgb.shape[-1] == 3 and rgb.dtype == np.uint8, f"{rgb.shape} {rgb.dtype}"
+        pictures = torch.tensor(rgb, device=self.device).permute(0, 3, 1, 2)
+        return to_uint8(self.colour(to_float(pictures))).permute(0, 2, 3, 1).cpu().numpy()
+
+    @torch.inference_mode()
+    def colour(self, rgb: Tensor) -> Tensor:
+        """RGB (B, 3, H, W) in [0, 1] -> the same, coloured."""
+        l, _ = rgb_to_l_ab(rgb)
+        return l_ab_to_rgb(l, self.predict_ab(l))
+
+    @torch.inference_mode()
+    def predict_ab(self, l: Tensor) -> Tensor:
+        """l (B, 1, H, W) in [0, 1], any H and W -> ab (B, 2, H, W) in (-1, 1)."""
+        height, width = l.shape[-2:]
+        small = F.interpolate(l, self._working_size(height, width), mode="bilinear", antialias=True)
+        ab = self.model(small.contiguous(memory_format=torch.channels_last)).float()
+        return F.interpolate(ab, (height, width), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
+
+    def _working_size(self, height: int, width: int) -> tuple[int, int]:
+        stride = self.model.stride
+        scale = self.size / math.sqrt(height * width)
+        # A strip of a picture may be narrower than one stride; the network still needs one cell.
+        return tuple(max(stride, round(side * scale / stride) * stride) for side in (height, width))  # type: ignore[return-value]

@@ -1,0 +1,53 @@
+"""The table of a sweep: one row a job, its overrides and its figures, best first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+SORT_BY = "val/ciede2000"  # never by the test pictures: that would be choosing on them
+
+
+class SweepTable(Callback):
+    """Hydra's callback: rewrites sweep.{json,csv,md} in the sweep's folder after every job.
+
+    After every job and not at the end, since Hydra leaves the end out when a job has failed.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        if config.hydra.mode.name == "MULTIRUN":
+            from colorize import report
+
+            report.write_table(sweep_rows(Path(config.hydra.sweep.dir)), Path(config.hydra.sweep.dir) / "sweep")
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from colorize import report
+
+        folder = Path(config.hydra.sweep.dir)
+        report.print_table(sweep_rows(folder), title=f"{folder}, best {SORT_BY} first")
+        print(f"table of the sweep: {(folder / 'sweep.md').resolve()}")
+
+
+def sweep_rows(folder: Path) -> list[dict[str, Any]]:
+    """One row for each job folder; jobs without metrics.json, which failed or still run, come last."""
+    rows = []
+    for job in sorted((path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")), key=_number):
+        overrides = dict(str(item).partition("=")[::2] for item in OmegaConf.load(job / ".hydra/overrides.yaml"))
+        row: dict[str, Any] = {"job": job.name, **overrides}
+        if (job / "metrics.json").exists():
+            result = json.loads((job / "metrics.json").read_text())
+            test = result["test"][result["network"]]
+            row |= {"rendered": str(result["rendered"]).lower(), "best_epoch": result["best_epoch"]}
+            row |= {f"val/{k}": result["val"][k] for k in ("loss", "psnr", "ciede2000", "colourfulness_ratio")}
+            row |= {f"test/{k}": test[k] for k in ("psnr", "ciede2000", "colourfulness_ratio")}
+        rows.append(row)
+    return sorted(rows, key=lambda row: row.get(SORT_BY, float("inf")))
+
+
+def _number(job: Path) -> tuple[int, str]:
+    return (int(job.name) if job.name.isdigit() else -1, job.name)

@@ -1,0 +1,101 @@
+"""The commands as a person types them: subprocesses, exit codes, one line for an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "ignore"}
+
+
+def colorize(command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", f"colorize.{command}", *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_train_predict_and_gif_from_another_folder(tmp_path: Path):
+    """Nothing but a folder: the set is rendered there, and relative data/ and outputs/ mean that folder."""
+    done = colorize("train", "dataset=beach", "dataset.scene_counts=[4,2]", *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs/beach/beta").iterdir()
+    assert json.loads((run / "metrics.json").read_text())["rendered"] is True
+    assert f"results: {run}" in done.stderr
+    assert "RENDERING" in done.stderr and (tmp_path / "data/beach/RENDERED.txt").exists()
+
+    done = colorize("predict", "input=data/beach/test/0000.jpg", "output=out.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.png").exists() and "beach" in done.stderr
+
+
+def test_a_sweep_ends_with_a_table(rendered: Path, tmp_path: Path):
+    done = colorize(
+        *("train", "-m", "dataset=beach", f"dataset.root={rendered}", *TINY),
+        *("optimizer.lr=1e-2,1e-3", "dataset.batch_size=2,3"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "outputs/multirun").iterdir()
+    rows = json.loads((sweep / "sweep.json").read_text())
+    assert {(row["optimizer.lr"], row["dataset.batch_size"]) for row in rows} == {
+        (lr, size) for lr in ("1e-2", "1e-3") for size in ("2", "3")
+    }
+    scores = [row["val/ciede2000"] for row in rows]
+    assert scores == sorted(scores)
+    assert (sweep / "0/loss.png").exists() and "sweep.md" in done.stdout
+
+
+def test_two_processes_take_exactly_the_steps_of_one(rendered: Path, tmp_path: Path):
+    done = colorize(
+        *("train", "dataset=beach", f"dataset.root={rendered}", *TINY, "trainer=ddp", "trainer.accelerator=cpu"),
+        *("dataset.steps_per_epoch=7", "dataset.epochs=2", "+trainer.process_group_backend=gloo")[:2],
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs/beach/beta").iterdir()
+    result = json.loads((run / "metrics.json").read_text())
+    assert result["steps"] == 14 and result["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "says"),
+    [
+        ("train", ["dataset=meadow"], ["dataset/meadow", "pradera"]),
+        ("train", ["dataset=folder", "dataset.root=nowhere"], ["nowhere", "does not exist"]),
+        ("train", ["optimiser.lr=1"], ["optimiser"]),
+        ("train", ["dataset=beach", "ckpt_path=last"], ["no unfinished run"]),
+        ("train", ["dataset=beach", "dataset.on_missing=error"], ["on_missing=error"]),
+        ("gif", ["input=cat (1).gif"], ["quote", "'input=\"cat (1).gif\"'"]),
+        ("gif", ["input=a=b.gif"], ["quote"]),
+        ("gif", [], ["input= is missing", "--help"]),
+        ("gif", ["input=gone.gif"], ["gone.gif"]),
+        ("predict", ["input=photo.png"], ["no finished run", "experiment=quick"]),
+        ("evaluate", ["ckpt_path=gone.ckpt"], ["no checkpoint gone.ckpt"]),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_2(command: str, arguments: list[str], says: list[str], tmp_path: Path):
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(tmp_path / "photo.png")
+    done = colorize(command, *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    for words in says:
+        assert words in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name != "outputs"] == ["photo.png"]
+
+
+def test_help_names_the_settings(tmp_path: Path):
+    done = colorize("gif", "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "ckpt_path" in done.stdout

@@ -1,0 +1,225 @@
+"""Training through the Hydra entry: every YAML composes and trains, what a run leaves behind, resuming, sweeps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from colorize.cli import conf_dir, new_or_unfinished_run, one_line
+from colorize.data import scenes
+
+CONF = Path(conf_dir())
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "gif"])
+def test_every_command_composes(name: str):
+    assert config(name)
+
+
+NO_TRAINING = [("dataset", "photographs"), ("trainer", "gpu"), ("trainer", "ddp")]
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        (group, choice)
+        for group in ("dataset", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+        for choice in choices(group)
+        if (group, choice) not in NO_TRAINING
+    ],
+)
+def test_every_choice_trains_a_step(train, group: str, choice: str):
+    result = train(f"{group}={choice}", *TINY)
+    assert result["steps"] == 1
+    assert result["val"]["loss"] > 0
+
+
+@pytest.mark.parametrize(("group", "choice"), NO_TRAINING)
+def test_the_others_compose(group: str, choice: str):
+    assert config("train", f"{group}={choice}")[group]
+
+
+@pytest.mark.parametrize("choice", choices("model"))
+def test_every_network_trains_a_step(train, choice: str):
+    small = [setting for setting in TINY if not setting.startswith("model.")]
+    assert train(f"model={choice}", *small)["network"] == choice
+
+
+@pytest.mark.parametrize("choice", choices("experiment"))
+def test_every_experiment_trains_a_step(train, rendered: Path, choice: str):
+    tiny = TINY if choice != "alpha" else [s for s in TINY if not s.startswith("model.")]
+    data = [f"input={rendered / 'train/0000.jpg'}"] if choice == "alpha" else []
+    assert train(f"experiment={choice}", *tiny, *data, root=None if data else rendered)["steps"] == 1
+
+
+def test_plain_train_is_the_customers_recipe():
+    cfg = config("train", "dataset=rural", "run_dir=x")
+    assert cfg.model.name == "beta" and cfg.model.extra_layers == 3
+    assert (cfg.loss.name, cfg.optimizer.name, cfg.optimizer.lr) == ("mse", "Adagrad", 1e-3)
+    assert (cfg.dataset.batch_size, cfg.dataset.steps_per_epoch, cfg.dataset.size) == (15, 50, 256)
+    assert cfg.trainer.max_epochs == 350
+    assert config("train", "dataset=beach", "run_dir=x").trainer.max_epochs == 150
+
+
+def test_reference_and_baseline_are_as_named():
+    reference, baseline = (config("train", f"experiment={name}", "run_dir=x") for name in ("reference", "baseline"))
+    assert (reference.optimizer.initial_accumulator_value, reference.optimizer.eps) == (0.1, 1e-7)
+    assert reference.model.init == "glorot" and baseline.model.init == "torch"
+    assert (baseline.optimizer.initial_accumulator_value, baseline.optimizer.eps) == (0.0, 1e-10)
+
+
+def test_what_a_run_leaves_behind(checkpoint: Path):
+    run = checkpoint.parents[1]
+    result = json.loads((run / "metrics.json").read_text())
+    assert result["rendered"] is True and result["dataset"] == "beach" and result["steps"] == 1
+    assert set(result["test"]) == {"grey", "mean colour of beach", "beta"}
+    assert {row["tested on"] for row in result["test"].values()} == {"rendered scenes"}
+    assert result["test"]["grey"]["colourfulness"] < 1 < result["test"]["grey"]["colourfulness_real"]
+    for name in ("loss.png", "sheet.png", "best.png", "worst.png", "test.md", "test.csv", "test.json"):
+        assert (run / name).stat().st_size > 0, name
+    assert (run / "checkpoints/last.ckpt").exists()
+    assert not [path for path in run.rglob(".*") if path.is_file()], "no temporary file is left"
+
+    with open(run / "csv/version_0/metrics.csv") as file:
+        columns = set(csv.DictReader(file).fieldnames or [])
+    assert {"train/loss_epoch", "val/loss", "val/ciede2000", "val/colourfulness_ratio"} <= columns
+
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
+    tags = events.Tags()
+    assert {"train/loss_epoch", "val/loss", "val/psnr"} <= set(tags["scalars"])
+    assert tags["images"] == ["val/real | grey | predicted"]
+    assert tags["graph"]
+    assert any("hparams" in tag for tag in tags["scalars"])
+
+
+def test_a_checkpoint_is_plain_and_loads_without_running_code(checkpoint: Path):
+    content = torch.load(checkpoint, weights_only=True)
+    assert content["hyper_parameters"]["model"]["name"] == "beta"
+    assert content["hyper_parameters"]["data"]["rendered"] is True
+
+    def plain(value: object) -> bool:
+        if isinstance(value, dict):
+            return all(map(plain, value.values()))
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return value is None or type(value) in (str, int, float, bool)
+
+    assert plain(content["hyper_parameters"])
+
+
+def test_same_seed_same_numbers(train, tmp_path: Path):
+    one, two, other = (
+        train(*TINY, "dataset.steps_per_epoch=3", f"seed={seed}", run_dir=tmp_path / str(i))
+        for i, seed in enumerate((7, 7, 8))
+    )
+    assert one["val"] == two["val"] and one["test"] == two["test"]
+    assert one["val"] != other["val"]
+
+
+def test_a_run_that_is_resumed_ends_as_one_that_was_not(train, tmp_path: Path):
+    steps = [*TINY, "dataset.steps_per_epoch=3", "model.init=glorot"]
+    whole = train(*steps, "dataset.epochs=4", run_dir=tmp_path / "whole")
+    train(*steps, "dataset.epochs=2", run_dir=tmp_path / "parts")
+    (tmp_path / "parts/metrics.json").unlink()
+    rest = train(*steps, "dataset.epochs=4", "ckpt_path=last", run_dir=tmp_path / "parts")
+    assert rest["steps"] == whole["steps"] == 12
+    assert rest["val"] == whole["val"] and rest["test"] == whole["test"]
+
+    def curve(run: str) -> list:
+        callbacks = torch.load(tmp_path / run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]
+        return callbacks["LossCurve"]["history"]["train"]
+
+    assert curve("whole") == curve("parts")
+    assert [epoch for epoch, _ in curve("parts")] == [0, 1, 2, 3]
+
+
+def test_last_is_the_newest_unfinished_run_of_the_set_and_network(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / "beach/beta" / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / "beach/beta" / name / "checkpoints/last.ckpt").touch()
+    (tmp_path / "beach/beta/b/metrics.json").touch()
+    assert new_or_unfinished_run(str(tmp_path), "beach", "beta", "last") == str(tmp_path / "beach/beta/a")
+    with pytest.raises(ValueError, match=r"no unfinished run with a checkpoint in .*rural/beta"):
+        new_or_unfinished_run(str(tmp_path), "rural", "beta", "last")
+
+
+def test_a_damaged_checkpoint_is_refused_before_anything_is_written(train, tmp_path: Path):
+    (tmp_path / "bad.ckpt").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(ValueError, match=r"bad.ckpt is damaged or no checkpoint"):
+        train(*TINY, f"ckpt_path={tmp_path / 'bad.ckpt'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_colour_that_fades_is_noticed(caplog):
+    from types import SimpleNamespace
+    from typing import Any
+
+    from colorize.callbacks import FadeWatch
+
+    watch, trainer = FadeWatch(), SimpleNamespace(sanity_checking=False, current_epoch=0, callback_metrics={})
+    module: Any = None
+    with caplog.at_level(logging.WARNING):
+        for epoch, ratio in enumerate([0.02, 0.3, 0.8, 0.7, 0.5, 0.1, 0.05]):
+            trainer.current_epoch, trainer.callback_metrics = epoch, {"val/colourfulness_ratio": torch.tensor(ratio)}
+            watch.on_validation_end(trainer, module)  # type: ignore[arg-type]
+    assert len(caplog.records) == 1
+    assert "epoch 5: predictions are falling back to grey" in caplog.text
+
+
+def test_time_left_is_said_before_step_ten(train, caplog):
+    with caplog.at_level(logging.INFO):
+        train(*TINY, "dataset.steps_per_epoch=12")
+    assert "to go" in caplog.text and "4 steps" in caplog.text
+
+
+def test_hours_on_a_cpu_name_the_quick_experiment(train, caplog):
+    with caplog.at_level(logging.WARNING):
+        train(*TINY, "dataset.steps_per_epoch=12", "callbacks.time_estimate.long=0")
+    assert "experiment=quick" in caplog.text
+
+
+def test_out_of_memory_says_what_to_lower(train, monkeypatch):
+    def no_memory(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("colorize.module.ColorizeModule.forward", no_memory)
+    with pytest.raises(ValueError, match=r"out of memory with dataset.batch_size=2 dataset.size=32 model=beta: lower"):
+        train(*TINY, "logger.tensorboard.log_graph=false")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.name=gamma", "no model is called 'gamma'"),
+        ("optimizer.name=Adagard", "no optimizer is called 'Adagard'; there are: .*Adagrad"),
+        ("optimizer.lr=-1", "learning rate"),
+        ("dataset.batch_size=0", "batch_size=0 must be at least 1"),
+        ("ckpt_path=nowhere.ckpt", "no checkpoint nowhere.ckpt"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(train, override: str, message: str):
+    with pytest.raises(Exception, match=message) as error:
+        train(*TINY, override)
+    line = one_line(error.value)
+    assert line is not None and "\n" not in line
+
+
+@pytest.mark.slow
+def test_alpha_learns_one_picture_by_heart(train, tmp_path: Path):
+    from PIL import Image
+
+    Image.fromarray(scenes.render("rural", seed=1, size=400)).save(tmp_path / "one.png")
+    result = train("experiment=alpha", f"input={tmp_path / 'one.png'}", root=None)
+    assert result["steps"] == 1000
+    assert result["test"]["alpha"]["psnr"] > result["test"]["grey"]["psnr"] + 6
