@@ -33,13 +33,15 @@ test-slow: $(READY) ## the tests that take minutes
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-# Resumes where it was stopped: run it again. EPOCHS=2 tries it out.
+# Goes on where it was stopped: run it again. EPOCHS=2 tries it out, SETS=pradera does one set.
+SETS ?= pradera rural banana beach
+REPRODUCED := outputs/reproduce$(EPOCHS:%=-%-epochs)
 reproduce: $(READY) ## the report's runs in full, reference and baseline (hours, even on a GPU)
-	@for set in pradera rural banana beach; do for recipe in reference baseline; do \
-	  runs=outputs/reproduce/$$recipe/$$set/beta; resume=; \
+	@for set in $(SETS); do for recipe in reference baseline; do \
+	  runs=$(REPRODUCED)/$$recipe/$$set/beta; resume=; \
 	  if ls $$runs/*/metrics.json >/dev/null 2>&1; then echo "$$recipe $$set: done, see $$runs"; continue; fi; \
 	  if ls $$runs/*/checkpoints/last.ckpt >/dev/null 2>&1; then resume=ckpt_path=last; fi; \
-	  $(BIN)/python -m colorize.train dataset=$$set experiment=$$recipe output_dir=outputs/reproduce/$$recipe \
+	  $(BIN)/python -m colorize.train dataset=$$set experiment=$$recipe output_dir=$(REPRODUCED)/$$recipe \
 	    $$resume $(if $(EPOCHS),dataset.epochs=$(EPOCHS)) || exit 1; done; done
 
 clean: ## remove the environment and caches; data/ and outputs/ stay

@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 
 from colorize import report
 from colorize.color import l_ab_to_rgb
+from colorize.report import kind
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ class TimeEstimate(L.Callback):
         if self._steps != self._LAST or not trainer.is_global_zero:
             return
         step = (time.perf_counter() - self._start) / (self._LAST - self._FIRST)
-        left = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches - self._steps
+        if trainer.estimated_stepping_batches == float("inf"):
+            return
+        left = (int(trainer.estimated_stepping_batches) - trainer.global_step) * trainer.accumulate_grad_batches
         seconds = step * left
         log.info("about %s to go: %.2f s a step, %d steps", duration(seconds), step, left)
         if seconds > self.long and trainer.strategy.root_device.type == "cpu":
@@ -68,37 +71,61 @@ class PictureGrid(L.Callback):
         predicted = module(l)
         columns = [l_ab_to_rgb(l, x) for x in (ab, torch.zeros_like(ab), predicted)]
         grid = make_grid(torch.stack(columns, dim=1).flatten(0, 1), nrow=len(columns))
+        pictures = kind(module.hparams["data"]["rendered"])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("val/real | grey | predicted", grid, trainer.global_step)
+                logger.experiment.add_image(f"real, grey, predicted ({pictures})", grid, trainer.global_step)
 
 
-class LossCurve(L.Callback):
-    """Training and validation loss over epochs as a picture, the report's figure; it survives resuming.
+class History(L.Callback):
+    """Every epoch's figures and the time they took, kept in the checkpoints, so that they survive resuming.
+
+    The training and validation loss are drawn when the fit ends, however it ends: the report's figure.
 
     Args:
-        path: the PNG to write when the fit ends.
-        title: set and network.
+        path: the PNG to write.
+        title: set and network; what the pictures are is added.
     """
 
     def __init__(self, path: str, title: str):
         self.path, self.title = path, title
-        self.history: dict[str, list[tuple[int, float]]] = {"train": [], "val": []}
+        self.epochs: dict[int, dict[str, float]] = {}  # by epoch, from 0: train/loss, val/loss, val/psnr, ...
+        self.seconds = 0.0  # of training and validation, over all sessions
+        self._mark = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._mark = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            values = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
+            self.epochs.setdefault(trainer.current_epoch, {}).update(values)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        for stage, name in (("train", "train/loss_epoch"), ("val", "val/loss")):
-            if name in trainer.callback_metrics:
-                self.history[stage].append((trainer.current_epoch, float(trainer.callback_metrics[name])))
+        loss = float(trainer.callback_metrics["train/loss_epoch"])
+        self.epochs.setdefault(trainer.current_epoch, {})["train/loss"] = loss
+        now = time.perf_counter()
+        self.seconds, self._mark = self.seconds + now - self._mark, now
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if trainer.is_global_zero and self.history["train"]:
-            report.loss_curve(self.history, self.path, title=self.title)
+        curves = {
+            stage: [
+                (epoch, values[f"{stage}/loss"]) for epoch, values in self.epochs.items() if f"{stage}/loss" in values
+            ]
+            for stage in ("train", "val")
+        }
+        if trainer.is_global_zero and curves["train"]:
+            pictures = kind(module.hparams["data"]["rendered"])
+            report.loss_curve(curves, self.path, title=f"{self.title} ({pictures})")
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        self.on_fit_end(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"epochs": self.epochs, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history = state_dict["history"]
+        self.epochs, self.seconds = state_dict["epochs"], state_dict["seconds"]
 
 
 class FadeWatch(L.Callback):

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from colorize.cli import FINISHED
 from colorize.models import create_model
 from colorize.models.base import Network
-
-FINISHED = "metrics.json"  # a run writes it last
 
 
 class Checkpoint(NamedTuple):
@@ -50,21 +49,25 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(model.to(memory_format=torch.channels_last).eval(), name, data, epoch, settings)
 
 
-def check_same_recipe(path: str | Path, settings: Mapping[str, Any]) -> None:
-    """That a run can go on from ``path`` with these arguments of ColorizeModule.
+def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: int) -> None:
+    """That a run with these arguments of ColorizeModule can go on from ``path``.
 
-    Lightning puts the checkpoint's own optimizer back, so another one that is asked for would be ignored in silence.
+    Lightning puts the checkpoint's own optimizer back and draws go on where they were, so a change of recipe would be
+    ignored in part and in silence.
 
     Raises:
-        ValueError: the checkpoint cannot be read, or was made with another network, loss, optimizer or scheduler.
+        ValueError: the checkpoint cannot be read, was made by another recipe, or has no epochs left.
     """
-    before = load_checkpoint(path).settings
-    for part in ("model", "loss", "optimizer", "scheduler"):
-        if before[part] != settings[part]:
-            raise ValueError(
-                f"cannot go on from {path} with {part} {settings[part]}: it was trained with {before[part]}; give the "
-                "same experiment= and settings, or leave ckpt_path out to start a new run"
-            )
+    checkpoint = load_checkpoint(path)
+    before, now = ({**s, **s["data"]} for s in (checkpoint.settings, settings))
+    differing = [key for key in now if key not in ("data", "mean_ab") and before.get(key) != now[key]]
+    if differing:
+        what = ", ".join(f"{key} {before.get(key)} there and {now[key]} here" for key in differing)
+        raise ValueError(
+            f"cannot go on from {path}: {what}; give the same settings, or leave ckpt_path out to start anew"
+        )
+    if checkpoint.epoch + 1 >= max_epochs:
+        raise ValueError(f"{path} has its {checkpoint.epoch + 1} epochs: raise dataset.epochs above that to go on")
 
 
 def choose_checkpoint(ckpt_path: str | None, weights: str, output_dir: str) -> Path:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -21,6 +23,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 TRACEBACK = "COLORIZE_TRACEBACK"
+FINISHED = "metrics.json"  # a training run writes it last
+FAILED = "failed.txt"  # in the folder of a sweep's job: why it failed
 
 
 def conf_dir() -> str:
@@ -30,10 +34,16 @@ def conf_dir() -> str:
 
 
 def register_resolvers() -> None:
-    """What the YAML files compute: ``run_dir`` (see `new_or_unfinished_run`), ``basename`` of a path, ``product``."""
+    """What the YAML files compute: ``run_dir`` (see `new_or_unfinished_run`) and ``basename`` of a path."""
     OmegaConf.register_new_resolver("run_dir", new_or_unfinished_run, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("basename", lambda path: Path(str(path)).resolve().stem, replace=True)
-    OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
+    OmegaConf.register_new_resolver("basename", _basename, replace=True)
+
+
+def _basename(path: str | None) -> str:
+    if path is None:
+        raise ValueError("dataset.root= is missing: the folder of pictures")
+    resolved = Path(path).expanduser().resolve()
+    return resolved.stem if resolved.is_file() else resolved.name
 
 
 def new_or_unfinished_run(output_dir: str, dataset: str, network: str, ckpt_path: str | None) -> str:
@@ -49,59 +59,93 @@ def new_or_unfinished_run(output_dir: str, dataset: str, network: str, ckpt_path
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose ``conf/<config_name>.yaml`` with the command line's overrides and call ``task``.
 
-    Errors that the user can mend are one line on stderr and exit code 2; COLORIZE_TRACEBACK=1 shows them whole.
+    Errors that the user can mend are one line on stderr and exit code 2 (in a sweep a line for each job that failed,
+    after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130.
     """
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and what is said and the exit code are ours
+    folder: Path | None = None  # of the run, or of all jobs of a sweep
+    sweep = False
     failed: list[Exception] = []
 
     @functools.wraps(task)
     def job(cfg: DictConfig) -> Any:
+        nonlocal folder, sweep
+        settings = HydraConfig.get()
+        sweep = settings.mode == RunMode.MULTIRUN
+        folder = Path(settings.sweep.dir if sweep else settings.runtime.output_dir)
         try:
             return task(cfg)
         except Exception as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # Hydra says which job failed and goes on with the others
-            failed.append(error)  # raised inside, Hydra would print lines of its own
+            # Raised here, Hydra would print lines of its own, and end a sweep without its table.
+            failed.append(error)
+            if sweep:
+                reason = one_line(error) or f"{type(error).__name__}: {error}"
+                (Path(settings.runtime.output_dir) / FAILED).write_text(reason + "\n", encoding="utf-8")
+            return None
 
     try:
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(job)()
-        for error in failed:
-            raise error
+        if failed:
+            raise failed[0]
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
-            _interrupted()
+            _interrupted(folder)
         raise
     except KeyboardInterrupt:
-        _interrupted()
+        _interrupted(folder)
     except Exception as error:
-        line = one_line(error)
-        if line is None or os.environ.get(TRACEBACK):
+        lines = [one_line(e) for e in failed or [error]]
+        if None in lines or os.environ.get(TRACEBACK):
             raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        if folder is not None and failed and not sweep:
+            _remove_unused(folder)
+        for line in lines:
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(1 if sweep else 2)  # of a sweep the other jobs are done
 
 
-def _interrupted() -> None:
-    print("interrupted; a training run goes on with ckpt_path=last", file=sys.stderr)
+def _interrupted(folder: Path | None) -> None:
+    resumable = folder is not None and (folder / "checkpoints/last.ckpt").exists()
+    print("interrupted" + (f"; it goes on with ckpt_path=last: {folder}" if resumable else ""), file=sys.stderr)
     sys.exit(130)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it began, and its empty parents."""
+    if folder == Path.cwd() or {path.name for path in folder.glob("*")} - {".hydra", "train.log", "evaluate.log"}:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # as far up as they are empty
+        for parent in folder.parents[:3]:
+            parent.rmdir()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, PyTorch on a CPU, CUDA or MPS ran out of memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )
 
 
 def one_line(error: BaseException) -> str | None:
     """What to tell the user of an error that comes from input or settings; None for a fault of the program."""
     if isinstance(error, OverrideParseException):
         return (
-            f"cannot read the override {error.override!r}: quote values with spaces, commas, brackets or '=', "
+            f"cannot read the override {error.override!r}: quote values with spaces, commas, brackets, '~' or '=', "
             "like this: 'input=\"cat (1).gif\"'"
         )
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}= is missing; --help shows the settings"
-    if type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
+    if is_out_of_memory(error):
+        return f"out of memory ({error}); lower size= or batch_size=, or use smaller pictures"
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return one_line(error.__cause__) or _flat(str(error))
     if isinstance(error, OmegaConfBaseException) and isinstance(error.__cause__, ValueError):
         return _flat(str(error.__cause__))  # raised in a resolver
     if isinstance(error, OmegaConfBaseException | HydraException):
-        return _flat(str(error).partition("\n    full_key")[0].partition("\nSet the environment variable")[0])
+        return _flat(str(error).partition("\n    full_key")[0].partition("\nConfig search path")[0])
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, for a trainer setting that cannot be
         return _flat(str(error))
     if isinstance(error, ValueError | OSError):

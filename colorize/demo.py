@@ -18,16 +18,17 @@ def main() -> None:
     from PIL import Image
 
     from colorize.checkpoint import choose_checkpoint
-    from colorize.data.folder import find_pictures
+    from colorize.data.folder import split_set
 
-    run = choose_checkpoint(None, "last", "outputs").parents[1]
+    checkpoint = choose_checkpoint(None, "last", "outputs")
+    run = checkpoint.parents[1]
     (FOLDER / "grey").mkdir(parents=True, exist_ok=True)
-    for path in find_pictures(Path("data/beach/test"))[:PICTURES]:
+    for path in split_set(Path("data/beach"), 0.05).test[:PICTURES]:
         with Image.open(path) as picture:
             picture.convert("L").save(FOLDER / "grey" / f"{path.stem}.png")
     write_grey_waves(FOLDER / "waves.gif")
-    command("predict", f"input={FOLDER}/grey", f"output={FOLDER}/coloured", "overwrite=true")
-    command("gif", f"input={FOLDER}/waves.gif", "overwrite=true")
+    command("predict", f"ckpt_path={checkpoint}", f"input={FOLDER}/grey", f"output={FOLDER}/coloured", "overwrite=true")
+    command("gif", f"ckpt_path={checkpoint}", f"input={FOLDER}/waves.gif", "overwrite=true")
 
     print("\nWhere everything is:")
     for what, where in {

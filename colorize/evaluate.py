@@ -20,6 +20,7 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
     Raises:
         ValueError: no such checkpoint or set, or rendered and real results would share a table.
     """
+    import re
     from pathlib import Path
 
     from hydra.utils import instantiate
@@ -27,7 +28,7 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
     from colorize import report
     from colorize.checkpoint import load_checkpoint
     from colorize.data.datamodule import PhotoDataModule
-    from colorize.evaluation import contestants, judge, kind, labels, refuse_mixture, write_sheets
+    from colorize.evaluation import contestants, judge, labels, picture_rows, refuse_mixture, write_sheets
 
     paths = [Path(p) for p in (cfg.ckpt_path if isinstance(cfg.ckpt_path, ListConfig) else [cfg.ckpt_path])]
     checkpoints = dict(zip(labels(paths), map(load_checkpoint, paths), strict=True))
@@ -42,24 +43,28 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
     refuse_mixture(checkpoints)
     datamodule.prepare_data()
 
-    files = datamodule.split().test
+    files = datamodule.files.test
     methods = contestants(checkpoints, cfg.device)
     rows, scores = judge(methods, files, size=cfg.eval.size)
+
     said = {
-        "trained on": kind(any(c.data["rendered"] for c in checkpoints.values())),
-        "tested on": kind(datamodule.rendered),
+        "trained on": report.kind(any(c.data["rendered"] for c in checkpoints.values())),
+        "tested on": report.kind(datamodule.rendered),
         "size": f"{cfg.eval.size} x {cfg.eval.size}" if cfg.eval.size else "their own",
     }
-    rows = [{"method": row.pop("method"), **said, **row} for row in rows]
+    title = "; ".join([f"Test pictures of {datamodule.name}", *(f"{key}: {value}" for key, value in said.items())])
+    report.print_table(rows, title=title)
+    rows = [{"method": row["method"], **said, **row} for row in rows]
 
     run_dir = Path(cfg.run_dir)
-    report.print_table(rows, title=f"{datamodule.name}: {len(files)} test pictures")
+    run_dir.mkdir(parents=True, exist_ok=True)
     report.write_table(rows, run_dir / "table")
+    report.write_table(picture_rows(scores), run_dir / "pictures")
     for label in checkpoints:
-        folder = run_dir if len(checkpoints) == 1 else run_dir / label.replace("/", "_")
-        write_sheets(
-            methods[label], files, scores[label], folder, f"{label} on {datamodule.name} ({said['tested on']})"
-        )
+        folder = run_dir if len(checkpoints) == 1 else run_dir / re.sub(r"[^\w.-]+", "_", label)
+        folder.mkdir(exist_ok=True)
+        title = f"{label} on {datamodule.name} ({said['tested on']})"
+        write_sheets(methods[label], files, scores[label], folder, title)
     print(f"table and sheets: {run_dir.resolve()}")
     return rows
 

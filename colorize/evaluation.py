@@ -14,6 +14,7 @@ from torch import Tensor
 
 from colorize import report
 from colorize.checkpoint import Checkpoint
+from colorize.data.folder import some
 from colorize.media import MediaError, read_picture
 from colorize.metrics import PictureMetrics
 from colorize.models.base import Network
@@ -23,9 +24,8 @@ from colorize.progress import track
 log = logging.getLogger(__name__)
 
 SHEET_ROWS = 6
-COLUMNS = ("psnr", "ssim", "ciede2000", "ab_mse", "colourfulness", "colourfulness_real", "colourfulness_ratio")
 
-Scores = dict[str, dict[str, float]]  # by file name, then by measure
+Scores = dict[Path, dict[str, float]]  # by file, then by measure
 
 
 class ConstantColour(Network):
@@ -41,14 +41,17 @@ class ConstantColour(Network):
         return self.ab.expand(len(l), 2, *l.shape[-2:])  # type: ignore[operator]
 
 
-def kind(rendered: bool) -> str:
-    """What the pictures of a set are, in a word for tables and titles."""
-    return "rendered scenes" if rendered else "photographs"
-
-
 def labels(paths: Sequence[Path]) -> list[str]:
-    """A short label for each checkpoint: its run's set, network and date, or the path where that is not its place."""
-    return ["/".join(path.resolve().parts[-5:-2]) if path.parent.name == "checkpoints" else str(path) for path in paths]
+    """A label for each checkpoint: its run's set, network and date, or the path where that is not its place.
+
+    Raises:
+        ValueError: one checkpoint is named twice.
+    """
+    names = ["/".join(p.resolve().parts[-5:-2]) if p.parent.name == "checkpoints" else str(p) for p in paths]
+    names = [f"{n} {p.stem}" if names.count(n) > 1 else n for n, p in zip(names, paths, strict=True)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a checkpoint is named twice: {', '.join(map(str, paths))}")
+    return names
 
 
 def refuse_mixture(checkpoints: Mapping[str, Checkpoint]) -> None:
@@ -63,8 +66,10 @@ def refuse_mixture(checkpoints: Mapping[str, Checkpoint]) -> None:
 
 def contestants(checkpoints: Mapping[str, Checkpoint], device: str) -> dict[str, Colorizer]:
     """The networks, by label, after the baselines: grey, and the mean colour of each training set among them."""
-    means = {f"mean colour of {c.data['name']}": c.data["mean_ab"] for c in checkpoints.values()}
-    methods = {"grey": [0.0, 0.0], **means}
+    methods = {"grey": [0.0, 0.0]}
+    for label, checkpoint in checkpoints.items():
+        name, ab = f"mean colour of {checkpoint.data['name']}", checkpoint.data["mean_ab"]
+        methods[name if methods.get(name, ab) == ab else f"{name} ({label})"] = ab
     result = {label: Colorizer(ConstantColour(ab), 8, device) for label, ab in methods.items()}
     return result | {label: Colorizer(c.model, c.data["size"], device) for label, c in checkpoints.items()}
 
@@ -86,37 +91,51 @@ def judge(
         ValueError: none of the files could be read.
     """
     scores: dict[str, Scores] = {label: {} for label in methods}
-    metrics = {label: PictureMetrics().to(colorizer.device) for label, colorizer in methods.items()}
+    metrics = {
+        label: PictureMetrics(sync_on_compute=False).to(colorizer.device) for label, colorizer in methods.items()
+    }
+    errors: list[str] = []
     for file in track(files, "Judging", total=len(files)):
         try:
             real = read_resized(file, size)
         except MediaError as error:
-            log.warning("skipped: %s", error)
+            errors.append(str(error))
             continue
         for label, colorizer in methods.items():
             pair = [_to_batch(rgb).to(colorizer.device) for rgb in (colorizer(real), real)]
             # called, a Metric adds the batch to its state and returns the batch's own values: here one picture's
-            scores[label][file.name] = {name: float(value) for name, value in metrics[label](*pair).items()}
+            scores[label][file] = {name: float(value) for name, value in metrics[label](*pair).items()}
+    if errors:
+        log.warning("skipped %d of %d test files: %s", len(errors), len(files), some(errors, "; "))
     if not any(scores.values()):
         raise ValueError(f"none of the {len(files)} test pictures could be read")
     rows = [{"method": label} | {k: float(v) for k, v in metric.compute().items()} for label, metric in metrics.items()]
     return [{**row, "pictures": int(row["pictures"])} for row in rows], scores
 
 
+def picture_rows(scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
+    """The scores of `judge` as a table: a row for each picture and method."""
+    return [
+        {"picture": file.name, "method": method, **{k: v for k, v in values.items() if k != "pictures"}}
+        for method, by_file in scores.items()
+        for file, values in by_file.items()
+    ]
+
+
 def write_sheets(colorizer: Colorizer, files: Sequence[Path], scores: Scores, folder: Path, title: str) -> list[Path]:
     """Sheets real | grey | predicted of the best, the worst and the first test pictures, by CIEDE2000."""
-    by_name = {file.name: file for file in files if file.name in scores}
-    order = sorted(by_name, key=lambda name: scores[name]["ciede2000"])
-    chosen = {"sheet": list(by_name), "best": order, "worst": order[::-1]}
+    judged = [file for file in files if file in scores]
+    order = sorted(judged, key=lambda file: scores[file]["ciede2000"])
+    chosen = {"sheet": judged, "best": order, "worst": order[::-1]}
     grey = Colorizer(ConstantColour([0.0, 0.0]), 8, "cpu")
     paths = []
-    for kind, names in chosen.items():
-        names = names[:SHEET_ROWS]
-        real = [read_resized(by_name[name], None) for name in names]
-        captions = [f"{n}  {scores[n]['psnr']:.1f} dB  CIEDE2000 {scores[n]['ciede2000']:.1f}" for n in names]
-        paths.append(folder / f"{kind}.png")
-        rows = [(rgb, grey(rgb), colorizer(rgb)) for rgb in real]
-        report.sheet(rows, paths[-1], title=f"{title}: {kind}" if kind != "sheet" else title, captions=captions)
+    for which, shown in chosen.items():
+        shown = shown[:SHEET_ROWS]
+        pictures = [read_resized(file, None) for file in shown]
+        captions = [f"{f.name}  {scores[f]['psnr']:.1f} dB  CIEDE2000 {scores[f]['ciede2000']:.1f}" for f in shown]
+        paths.append(folder / f"{which}.png")
+        rows = [(real, grey(real), colorizer(real)) for real in pictures]
+        report.sheet(rows, paths[-1], title=title if which == "sheet" else f"{title}: {which}", captions=captions)
     return paths
 
 

@@ -31,6 +31,8 @@ def gif(cfg: DictConfig) -> Path:
         raise ValueError(f"output={target} must end in .gif")
     if target.resolve() == source.resolve():
         raise ValueError(f"output={target} is the input: choose another")
+    if cfg.batch_size < 1:
+        raise ValueError(f"batch_size={cfg.batch_size} must be at least 1")
     if target.exists() and not cfg.overwrite:
         raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
 
@@ -42,7 +44,6 @@ def gif(cfg: DictConfig) -> Path:
     animation = read_gif(source)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device)
-    log.info("weights: %s", checkpoint)
 
     def coloured(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for batch in batches(frames, cfg.batch_size):
@@ -53,6 +54,7 @@ def gif(cfg: DictConfig) -> Path:
     sample = (frame for i, frame in enumerate(animation.frames()) if i % every == 0)
     palette = gif_palette(coloured(sample))
     frames = track(coloured(animation.frames()), "Colouring", total=len(animation), unit="frames")
+    target.parent.mkdir(parents=True, exist_ok=True)
     write_gif(target, frames, palette=palette, durations=animation.durations, loop=animation.loop)
     log.info("coloured %d frames of %d x %d: %s", len(animation), *animation.size, target)
     return target

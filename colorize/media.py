@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import secrets
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +31,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+
+from colorize.files import atomic
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # matched in any case
 MAX_PIXELS = 300_000_000  # a larger picture is refused as a decompression bomb
@@ -271,16 +272,12 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to, which takes its place at the end if all went well."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with atomic(path) as temporary:
+            yield temporary
     except OSError as error:
         reason = error.strerror or error
         raise MediaError(f"{path}: cannot be written ({reason}); check its folder and the space on the disk") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _check_pixels(width: int, height: int) -> None:

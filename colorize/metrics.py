@@ -8,6 +8,7 @@ The sums run over strips of rows, so a 12-megapixel picture needs little more me
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -151,8 +152,8 @@ class PictureMetrics(Metric):
     totals: Tensor  # float32, in the order of PER_PICTURE
     pictures: Tensor  # int64
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.add_state("totals", torch.zeros(len(PER_PICTURE)), dist_reduce_fx="sum")
         self.add_state("pictures", torch.tensor(0), dist_reduce_fx="sum")
 

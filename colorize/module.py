@@ -39,9 +39,9 @@ class ColorizeModule(L.LightningModule):
         model: ``{"name": ..., **settings}`` of `colorize.models.create_model`.
         loss: the same of `colorize.losses.create_loss`.
         optimizer: ``{"name": "Adagrad", "lr": 1e-3, ...}``: any class of torch.optim with its own arguments.
-        scheduler: ``{"name": "CosineAnnealingLR", "T_max": 17500, ...}``: any of torch.optim.lr_scheduler, stepped
-            after each optimizer step; None for a constant rate.
-        data: what to remember of the training set: name, root, rendered, size, mean_ab.
+        scheduler: ``{"name": "CosineAnnealingLR", "T_max": None, ...}``: one of torch.optim.lr_scheduler, stepped after
+            each optimizer step (T_max None: the run's steps); None for a constant rate.
+        data: what to remember of the training set (`PhotoDataModule.summary`); only ``size`` is needed to build.
     """
 
     def __init__(
@@ -57,54 +57,56 @@ class ColorizeModule(L.LightningModule):
         # channels_last: a third less time a step on a CPU, where convolutions would else reorder their input.
         self.model = create_model(**model).to(memory_format=torch.channels_last)
         self.loss = create_loss(**loss)
-        self.val_metrics, self.test_metrics = PictureMetrics(), PictureMetrics()
+        if data["size"] % self.model.stride:
+            raise ValueError(
+                f"dataset.size={data['size']} must be a multiple of {self.model.stride} for {model['name']}"
+            )
+        self.val_metrics = PictureMetrics()
         self.example_input_array = torch.zeros(1, 1, data["size"], data["size"])  # TensorBoard's graph
 
     def forward(self, l: Tensor) -> Tensor:
         """l (B, 1, H, W) in [0, 1] -> ab (B, 2, H, W) in (-1, 1)."""
-        return self.model(l)
+        return self.model(l.to(self.dtype)).float()  # under precision=bf16-true the weights are not float32
 
     def _step(self, batch: dict[str, Tensor], stage: str) -> tuple[Tensor, Tensor]:
         prediction = self(batch["l"])
         loss = self.loss(prediction, batch["ab"])
-        self.log(
-            f"{stage}/loss",
-            loss,
-            on_step=stage == "train",
-            on_epoch=True,
-            prog_bar=True,
-            sync_dist=stage != "train",
-            batch_size=len(batch["l"]),
-        )
+        if stage == "train":
+            self.log("train/loss", loss, prog_bar=True)
+        name = "train/loss_epoch" if stage == "train" else "val/loss"
+        self.log(name, loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch["l"]))
         return loss, prediction
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._evaluation_step(batch, "val", self.val_metrics)
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._evaluation_step(batch, "test", self.test_metrics)
-
-    def _evaluation_step(self, batch: dict[str, Tensor], stage: str, metrics: PictureMetrics) -> None:
-        _, ab = self._step(batch, stage)
-        metrics.update(*(to_uint8(l_ab_to_rgb(batch["l"], x)) for x in (ab, batch["ab"])))
+        _, ab = self._step(batch, "val")
+        self.val_metrics.update(*(to_uint8(l_ab_to_rgb(batch["l"], x)) for x in (ab, batch["ab"])))
 
     def on_validation_epoch_end(self) -> None:
-        self._log_metrics("val", self.val_metrics)
+        values = self.val_metrics.compute()
+        self.val_metrics.reset()
+        self.log_dict({f"val/{name}": float(value) for name, value in values.items() if name != "pictures"})
 
-    def on_test_epoch_end(self) -> None:
-        self._log_metrics("test", self.test_metrics)
+    def on_train_epoch_end(self) -> None:
+        loss = self.trainer.callback_metrics["train/loss_epoch"]
+        if not loss.isfinite():  # before a checkpoint of it is written
+            raise ValueError(
+                f"the loss became {float(loss)} in epoch {self.current_epoch}: lower optimizer.lr, or use "
+                "trainer.precision=32-true; the epochs before are in checkpoints/"
+            )
 
-    def _log_metrics(self, stage: str, metrics: PictureMetrics) -> None:
-        values = metrics.compute()
-        metrics.reset()
-        self.log_dict({f"{stage}/{name}": float(value) for name, value in values.items() if name != "pictures"})
+    def create_optimizer(self) -> optim.Optimizer:
+        """The optimizer of the settings. Raises ValueError that names what is wrong with them."""
+        return call_by_name("optimizer", _OPTIMIZERS, params=self.parameters(), **self.hparams["optimizer"])
 
     def configure_optimizers(self) -> Any:
-        optimizer = call_by_name("optimizer", _OPTIMIZERS, params=self.parameters(), **self.hparams["optimizer"])
+        optimizer = self.create_optimizer()
         if not self.hparams["scheduler"]:
             return optimizer
-        scheduler = call_by_name("scheduler", _SCHEDULERS, optimizer=optimizer, **self.hparams["scheduler"])
+        settings = dict(self.hparams["scheduler"])
+        if "T_max" in settings and settings["T_max"] is None:
+            settings["T_max"] = int(self.trainer.estimated_stepping_batches)
+        scheduler = call_by_name("scheduler", _SCHEDULERS, optimizer=optimizer, **settings)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

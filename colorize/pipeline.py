@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+log = logging.getLogger(__name__)
+
+_STRIP_PIXELS = 2**19
+
+
 class Colorizer:
     """Colours pictures with a trained network.
 
@@ -48,8 +54,10 @@ class Colorizer:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, size: int | None = None, device: str = "auto") -> Colorizer:
-        """From a checkpoint alone. ``size`` None: what the network was trained at. Raises ValueError."""
+        """From a checkpoint alone, and say which. ``size`` None: what the network was trained at. Raises ValueError."""
         checkpoint = load_checkpoint(path)
+        pictures = "rendered scenes" if checkpoint.data["rendered"] else "photographs"
+        log.info("weights: %s, trained on %s (%s): %s", checkpoint.name, checkpoint.data["name"], pictures, path)
         return cls(checkpoint.model, checkpoint.data["size"] if size is None else size, device)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
@@ -65,13 +73,17 @@ class Colorizer:
             return self(rgb[None])[0]
         assert rgb.ndim == 4 and rgb.shape[-1] == 3 and rgb.dtype == np.uint8, f"{rgb.shape} {rgb.dtype}"
         pictures = torch.tensor(rgb, device=self.device).permute(0, 3, 1, 2)
-        return to_uint8(self.colour(to_float(pictures))).permute(0, 2, 3, 1).cpu().numpy()
+        return self.colour(pictures).permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.inference_mode()
     def colour(self, rgb: Tensor) -> Tensor:
-        """RGB (B, 3, H, W) in [0, 1] -> the same, coloured."""
-        l, _ = rgb_to_l_ab(rgb)
-        return l_ab_to_rgb(l, self.predict_ab(l))
+        """uint8 RGB (B, 3, H, W) -> the same, coloured. Raises ValueError where the network gives no finite number."""
+        # Colour conversion, pixel by pixel, holds dozens of bytes for each: done in strips, a big picture needs little.
+        rows = max(1, _STRIP_PIXELS // (rgb.shape[0] * rgb.shape[3]))
+        l = torch.cat([rgb_to_l_ab(to_float(strip))[0] for strip in rgb.split(rows, dim=2)], dim=2)
+        ab = self.predict_ab(l)
+        strips = zip(l.split(rows, dim=2), ab.split(rows, dim=2), strict=True)
+        return torch.cat([to_uint8(l_ab_to_rgb(*strip)) for strip in strips], dim=2)
 
     @torch.inference_mode()
     def predict_ab(self, l: Tensor) -> Tensor:
@@ -79,6 +91,8 @@ class Colorizer:
         height, width = l.shape[-2:]
         small = F.interpolate(l, self._working_size(height, width), mode="bilinear", antialias=True)
         ab = self.model(small.contiguous(memory_format=torch.channels_last)).float()
+        if not ab.isfinite().all():
+            raise ValueError("the network's output is not finite: its weights are damaged, or its training diverged")
         return F.interpolate(ab, (height, width), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:

@@ -34,7 +34,6 @@ def predict(cfg: DictConfig) -> list[Path]:
 
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device)
-    log.info("weights: %s", checkpoint)
     written, failed = [], []
     for source, target in track(jobs.items(), "Colouring", total=len(jobs)):
         try:
@@ -42,7 +41,7 @@ def predict(cfg: DictConfig) -> list[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_picture(target, replace(picture, rgb=colorizer(picture.rgb)))
             written.append(target)
-        except MediaError as error:
+        except (MediaError, OSError) as error:
             failed.append(str(error))
     if written:
         where = written[0] if len(written) == 1 else written[0].parent
@@ -66,24 +65,27 @@ def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
     path = Path(source)
     if path.is_dir():
         folder = Path(output) if output else path.resolve().with_name(path.resolve().name + "_color")
-        jobs = {file: folder / file.relative_to(path) for file in find_pictures(path)}
+        files = [file for file in find_pictures(path) if not file.resolve().is_relative_to(folder.resolve())]
+        jobs = {file: folder / file.relative_to(path) for file in files}
     elif path.exists() or not any(c in source for c in "*?["):
         if not path.exists():
             raise ValueError(f"input={source} does not exist")
-        beside = path.with_name(f"{path.stem}_color{path.suffix}")
-        target = Path(output) if output else beside
+        target = Path(output) if output else _beside(path)
         jobs = {path: target / path.name if target.is_dir() or not target.suffix else target}
     else:
         files = [Path(name) for name in sorted(glob(source, recursive=True)) if Path(name).is_file()]
-        if not files:
+        results = {_beside(file) for file in files}  # of an earlier run
+        jobs = {f: Path(output) / f.name if output else _beside(f) for f in files if f not in results}
+        if not jobs:
             raise ValueError(f"input={source} matches no file")
-        jobs = {f: Path(output) / f.name if output else f.with_name(f"{f.stem}_color{f.suffix}") for f in files}
 
     sources = {file.resolve() for file in jobs}
     taken: dict[Path, Path] = {}
     for file, target in jobs.items():
         if target.suffix.lower() not in PICTURE_SUFFIXES:
-            raise ValueError(f"{target}: pictures are written as {' '.join(PICTURE_SUFFIXES)}; GIFs by colorize.gif")
+            raise ValueError(
+                f"{file} cannot become {target}: pictures are {' '.join(PICTURE_SUFFIXES)}; GIFs: colorize.gif"
+            )
         if target.resolve() in sources:
             raise ValueError(f"{target} is an input and would be overwritten: choose another output=")
         if target in taken:
@@ -92,6 +94,10 @@ def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
             raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
         taken[target] = file
     return jobs
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_color{path.suffix}")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What a run leaves behind for people: contact sheets, loss curves and tables.
 
-Every file is written whole or not at all, see `atomic`.
+Every file is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -8,10 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,8 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from colorize.files import atomic
 
 Row = Mapping[str, Any]  # str, int and float values
 History = dict[str, list[tuple[int, float]]]
@@ -53,21 +52,20 @@ _DECIMALS = {
 }
 
 
-@contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, of the same suffix, that becomes `path` when the block ends well.
+_HEADINGS = {  # short, for a terminal
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "ciede2000": "CIEDE2000",
+    "ab_mse": "ab MSE",
+    "colourfulness": "colour",
+    "colourfulness_real": "real",
+    "colourfulness_ratio": "ratio",
+}
 
-    A reader sees the old file or the new one, never half of one. After an exception the temporary file is removed
-    and `path` is as it was. Missing folders are made.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+def kind(rendered: bool) -> str:
+    """What the pictures of a set are, in a word for tables and titles."""
+    return "rendered scenes" if rendered else "photographs"
 
 
 # Pictures
@@ -157,37 +155,11 @@ def _one_line(text: str) -> str:
 # Curves
 
 
-def read_history(metrics_csv: str | Path) -> History:
-    """Read train and validation loss by epoch from the metrics.csv of Lightning's CSVLogger.
-
-    Training loss is ``train/loss_epoch`` or else ``train/loss``, validation loss ``val/loss``. Where an epoch has
-    several values (steps, or a run that was resumed) the last one counts. A missing column gives an empty list.
-    """
-    train: dict[int, float] = {}
-    val: dict[int, float] = {}
-    header: list[str] = []
-    with open(metrics_csv, newline="", encoding="utf-8") as file:
-        for row in csv.reader(file):
-            if "epoch" in row:  # more columns from here on
-                header = row
-                continue
-            cells = {name: cell for name, cell in zip(header, row, strict=False) if cell}
-            if "epoch" not in cells:
-                continue
-            epoch = int(float(cells["epoch"]))
-            train_loss = cells.get("train/loss_epoch", cells.get("train/loss"))
-            if train_loss is not None:
-                train[epoch] = float(train_loss)
-            if "val/loss" in cells:
-                val[epoch] = float(cells["val/loss"])
-    return {"train": sorted(train.items()), "val": sorted(val.items())}
-
-
 def loss_curve(history: Mapping[str, Sequence[tuple[int, float]]], path: str | Path, *, title: str) -> None:
     """Write a PNG of training and validation loss over epochs, with the lowest validation loss marked.
 
     Args:
-        history: ``{"train": [(epoch, loss), ...], "val": [...]}``, as `read_history` gives; either may be empty or
+        history: ``{"train": [(epoch, loss), ...], "val": [...]}``; either may be empty or
             missing, and losses that are not finite leave a gap. The loss axis is logarithmic when positive losses
             span more than a factor of 10.
     """
@@ -262,7 +234,12 @@ def print_table(rows: Sequence[Row], columns: Sequence[str] | None = None, title
     for column in columns:
         numeric = _is_numeric(rows, column)
         digits = max((len(_format(column, row.get(column, ""))) for row in rows), default=0) if numeric else None
-        table.add_column(escape(column), justify="right" if numeric else "left", min_width=digits, overflow="fold")
+        table.add_column(
+            escape(_HEADINGS.get(column, column)),
+            justify="right" if numeric else "left",
+            min_width=digits,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(escape(_format(column, row.get(column, ""))) for column in columns))
     Console().print(table)

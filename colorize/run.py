@@ -15,77 +15,81 @@ from omegaconf import DictConfig
 
 import colorize
 from colorize import report
-from colorize.checkpoint import FINISHED, load_checkpoint
+from colorize.callbacks import History, duration
+from colorize.checkpoint import load_checkpoint
+from colorize.cli import FINISHED
 from colorize.data.datamodule import PhotoDataModule
-from colorize.evaluation import contestants, judge, kind, write_sheets
+from colorize.evaluation import contestants, judge, picture_rows, write_sheets
 from colorize.module import ColorizeModule
 
 log = logging.getLogger(__name__)
 
 
 def start(
-    cfg: DictConfig,
-    run_dir: Path,
-    datamodule: PhotoDataModule,
-    module: ColorizeModule,
-    trainer: L.Trainer,
-    resume: str | Path | None,
+    run_dir: Path, datamodule: PhotoDataModule, module: ColorizeModule, trainer: L.Trainer, resume: str | Path | None
 ) -> None:
     """Say what is trained on what, where, and where the results will be."""
-    if not trainer.is_global_zero:
-        return
     millions = sum(p.numel() for p in module.model.parameters()) / 1e6
-    counts = f"{len(datamodule.pictures('train'))} training and {len(datamodule.pictures('val'))} validation"
-    what = (cfg.model.name, millions, counts, kind(datamodule.rendered), datamodule.folder)
-    log.info("%s (%.2f M parameters) on %s %s of %s", *what)
-    length = (trainer.max_epochs, datamodule.steps_per_epoch, hardware(trainer), cfg.seed)
-    log.info("%d epochs of %d steps on %s, seed %d", *length)
+    train, val = (len(datamodule.pictures(part)) for part in ("train", "val"))
+    pictures, folder = report.kind(datamodule.rendered), datamodule.folder.resolve()
+    log.info("%s (%.2f M parameters) on %s", module.hparams["model"]["name"], millions, folder)
+    log.info("%d training and %d validation pictures (%s)", train, val, pictures)
+    epochs, steps, seed = trainer.max_epochs, datamodule.steps_per_epoch, datamodule.seed
+    log.info("%d epochs of %d steps on %s, seed %d", epochs, steps, hardware(trainer), seed)
     if resume is not None:
         log.info("going on from %s", resume)
     log.info("results: %s", run_dir.resolve())
 
 
-def finish(
-    cfg: DictConfig,
-    run_dir: Path,
-    datamodule: PhotoDataModule,
-    module: ColorizeModule,
-    trainer: L.Trainer,
-    minutes: float,
-) -> dict[str, Any]:
-    """Judge the best checkpoint, write tables, sheets and metrics.json (last: it marks the run as finished)."""
+def finish(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trainer: L.Trainer) -> dict[str, Any]:
+    """Judge the best checkpoint, write tables, sheets and metrics.json (last: it marks the run as finished).
+
+    Raises:
+        ValueError: the run ended before its first epoch did, so that there is nothing to judge.
+    """
+    result = _judge_run(cfg, run_dir, datamodule, trainer) if trainer.is_global_zero else {}
+    trainer.strategy.barrier()  # no process leaves while the first one still works
+    return result
+
+
+def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trainer: L.Trainer) -> dict[str, Any]:
     best = run_dir / "checkpoints/best.ckpt"
-    validated = trainer.validate(module, datamodule, ckpt_path=str(best), verbose=False)[0]
-    if not trainer.is_global_zero:
-        return {}
+    if not best.exists():  # validation never ran
+        best = best.with_name("last.ckpt")
+    if not best.exists():
+        raise ValueError("the run ended within its first epoch: there is nothing to judge; let it train longer")
+    history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
     checkpoint = load_checkpoint(best)
-    files = datamodule.split().test
-    methods = contestants({checkpoint.name: checkpoint}, str(trainer.strategy.root_device))
+    name, pictures = checkpoint.name, report.kind(datamodule.rendered)
+    title = f"{name} on {datamodule.name} ({pictures})"
+
+    files = datamodule.files.test
+    methods = contestants({name: checkpoint}, str(trainer.strategy.root_device))
     rows, scores = judge(methods, files)
-    rows = [{"method": row.pop("method"), "tested on": kind(datamodule.rendered), **row} for row in rows]
-    title = f"{checkpoint.name} on {datamodule.name} ({kind(datamodule.rendered)})"
+    report.print_table(rows, title=f"Test pictures: {title}")
+    rows = [{"method": row["method"], "tested on": pictures, **row} for row in rows]
     report.write_table(rows, run_dir / "test")
-    sheets = write_sheets(methods[checkpoint.name], files, scores[checkpoint.name], run_dir, title)
+    report.write_table(picture_rows(scores), run_dir / "test_pictures")
+    sheets = write_sheets(methods[name], files, scores[name], run_dir, title)
 
     result = {
         "dataset": datamodule.name,
         "rendered": datamodule.rendered,
-        "network": checkpoint.name,
+        "network": name,
         "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
         "seed": cfg.seed,
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "best_epoch": checkpoint.epoch,
-        "minutes": round(minutes, 2),
+        "minutes": round(history.seconds / 60, 2),  # training and validation, over all sessions
         "hardware": hardware(trainer),
         "versions": {"colorize": colorize.__version__, "torch": torch.__version__, "lightning": L.__version__},
-        "val": {name.removeprefix("val/"): value for name, value in validated.items()},
+        "val": {k.removeprefix("val/"): v for k, v in history.epochs[checkpoint.epoch].items() if k.startswith("val/")},
         "test": {row["method"]: {k: v for k, v in row.items() if k != "method"} for row in rows},
     }
-    _log_hparams(trainer, module, validated, rows[-1])
-    report.print_table(rows, title=title)
+    _log_hparams(trainer, checkpoint.settings, result)
     report.write_json(run_dir / FINISHED, result)
-    log.info("done in %.1f min (this session); best epoch %d", minutes, checkpoint.epoch)
+    log.info("trained for %s; best epoch %d", duration(history.seconds), checkpoint.epoch)
     for what, path in {
         "network": best,
         "loss curve": run_dir / "loss.png",
@@ -97,12 +101,13 @@ def finish(
     return result
 
 
-def _log_hparams(trainer: L.Trainer, module: ColorizeModule, validated: Any, tested: dict[str, Any]) -> None:
-    metrics = {f"hparams/{name}": value for name, value in validated.items()}
+def _log_hparams(trainer: L.Trainer, settings: dict[str, Any], result: dict[str, Any]) -> None:
+    tested = result["test"][result["network"]]
+    metrics = {f"hparams/val/{name}": value for name, value in result["val"].items()}
     metrics |= {f"hparams/test/{name}": value for name, value in tested.items() if isinstance(value, float)}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(dict(module.hparams), metrics)
+            logger.log_hyperparams(settings, metrics)
             logger.save()
 
 

@@ -10,20 +10,20 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from colorize.cli import FAILED, FINISHED
+
 SORT_BY = "val/ciede2000"  # never by the test pictures: that would be choosing on them
 
 
 class SweepTable(Callback):
-    """Hydra's callback: rewrites sweep.{json,csv,md} in the sweep's folder after every job.
-
-    After every job and not at the end, since Hydra leaves the end out when a job has failed.
-    """
+    """Hydra's callback: rewrites sweep.{json,csv,md} in the sweep's folder after every job, prints them at the end."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if config.hydra.mode.name == "MULTIRUN":
             from colorize import report
 
-            report.write_table(sweep_rows(Path(config.hydra.sweep.dir)), Path(config.hydra.sweep.dir) / "sweep")
+            folder = Path(config.hydra.sweep.dir)
+            report.write_table(sweep_rows(folder), folder / "sweep")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from colorize import report
@@ -34,17 +34,19 @@ class SweepTable(Callback):
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
-    """One row for each job folder; jobs without metrics.json, which failed or still run, come last."""
+    """One row for each job folder, best first; jobs that failed or are not done yet come last."""
     rows = []
     for job in sorted((path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")), key=_number):
         overrides = dict(str(item).partition("=")[::2] for item in OmegaConf.load(job / ".hydra/overrides.yaml"))
         row: dict[str, Any] = {"job": job.name, **overrides}
-        if (job / "metrics.json").exists():
-            result = json.loads((job / "metrics.json").read_text())
+        if (job / FINISHED).exists():
+            result = json.loads((job / FINISHED).read_text(encoding="utf-8"))
             test = result["test"][result["network"]]
-            row |= {"rendered": str(result["rendered"]).lower(), "best_epoch": result["best_epoch"]}
-            row |= {f"val/{k}": result["val"][k] for k in ("loss", "psnr", "ciede2000", "colourfulness_ratio")}
-            row |= {f"test/{k}": test[k] for k in ("psnr", "ciede2000", "colourfulness_ratio")}
+            row |= {f"val/{name}": result["val"][name] for name in ("loss", "psnr", "ciede2000", "colourfulness_ratio")}
+            row |= {f"test/{name}": test[name] for name in ("psnr", "ciede2000", "colourfulness_ratio")}
+            row |= {"best_epoch": result["best_epoch"], "tested on": test["tested on"]}
+        elif (job / FAILED).exists():
+            row["failed"] = (job / FAILED).read_text(encoding="utf-8").strip()
         rows.append(row)
     return sorted(rows, key=lambda row: row.get(SORT_BY, float("inf")))
 

@@ -20,50 +20,62 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: settings or data that cannot be trained on.
     """
-    import time
+    import logging
+    import os
     import warnings
     from pathlib import Path
 
     import lightning as L
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from hydra.utils import instantiate
-    from lightning.pytorch.utilities.memory import is_oom_error
 
-    from colorize.checkpoint import check_same_recipe
+    from colorize.checkpoint import check_resumable
     from colorize.module import ColorizeModule
     from colorize.run import finish, start
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # TensorBoard's way to trace the graph
-    warnings.filterwarnings("ignore", message=".*LeafSpec|.*does not have many workers")
+    for message in ("LeafSpec", "many workers", "Checkpoint directory", "dirpath has changed", "training batches"):
+        warnings.filterwarnings("ignore", message=f".*{message}")  # as it is meant to be
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        logging.getLogger("colorize").setLevel(logging.ERROR)  # the first process speaks for all
     run_dir = Path(cfg.run_dir)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+
+    # What is wrong in the settings is said before pictures are rendered or read.
+    parts = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(parts, dict)
+    settings = {part: parts[part] for part in ("model", "loss", "optimizer")}
+    scheduler = parts["scheduler"] if parts["scheduler"]["name"] else None
+    module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
+    module.create_optimizer()
+    if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
+        raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
+    callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
+    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    if trainer.world_size > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("a sweep (-m) takes one device a job: trainer.devices=1 trainer.num_nodes=1")
+
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")
-
-    parts = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(parts, dict)
-    scheduler = parts["scheduler"] if parts["scheduler"]["name"] else None
-    module = ColorizeModule(parts["model"], parts["loss"], parts["optimizer"], scheduler, datamodule.summary())
-    trainer = instantiate(
-        cfg.trainer, callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())
-    )
-
+    module.hparams["data"].update(datamodule.summary())
     resume = run_dir / "checkpoints/last.ckpt" if cfg.ckpt_path == "last" else cfg.ckpt_path
     if resume is not None:
-        check_same_recipe(resume, module.hparams)
-    start(cfg, run_dir, datamodule, module, trainer, resume)
-    began = time.perf_counter()
+        check_resumable(resume, module.hparams, trainer.max_epochs)
+
+    start(run_dir, datamodule, module, trainer, resume)
     try:
         trainer.fit(module, datamodule, ckpt_path=resume)
     except Exception as error:
-        if is_oom_error(error) or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        if cli.is_out_of_memory(error):
             raise ValueError(
                 f"out of memory with dataset.batch_size={cfg.dataset.batch_size} dataset.size={cfg.dataset.size} "
                 f"model={cfg.model.name}: lower dataset.batch_size (and raise trainer.accumulate_grad_batches to keep "
                 "its effect), then dataset.size, or take a narrower network"
             ) from error
         raise
-    return finish(cfg, run_dir, datamodule, module, trainer, minutes=(time.perf_counter() - began) / 60)
+    return finish(cfg, run_dir, datamodule, trainer)
 
 
 def main() -> None:

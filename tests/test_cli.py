@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_train_predict_and_gif_from_another_folder(tmp_path: Path):
 
     done = colorize("predict", "input=data/beach/test/0000.jpg", "output=out.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out.png").exists() and "beach" in done.stderr
+    assert (tmp_path / "out.png").exists() and "trained on beach (rendered scenes)" in done.stderr
 
 
 def test_a_sweep_ends_with_a_table(rendered: Path, tmp_path: Path):
@@ -58,14 +59,27 @@ def test_a_sweep_ends_with_a_table(rendered: Path, tmp_path: Path):
 
 def test_two_processes_take_exactly_the_steps_of_one(rendered: Path, tmp_path: Path):
     done = colorize(
-        *("train", "dataset=beach", f"dataset.root={rendered}", *TINY, "trainer=ddp", "trainer.accelerator=cpu"),
-        *("dataset.steps_per_epoch=7", "dataset.epochs=2", "+trainer.process_group_backend=gloo")[:2],
+        *("train", "dataset=beach", f"dataset.root={rendered}", *TINY),
+        *("trainer=ddp", "dataset.steps_per_epoch=7", "dataset.epochs=2"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "outputs/beach/beta").iterdir()
     result = json.loads((run / "metrics.json").read_text())
     assert result["steps"] == 14 and result["epochs"] == 2
+    assert result["test"]["beta"]["pictures"] == 3
+
+
+def test_a_job_that_fails_does_not_sink_the_sweep(rendered: Path, tmp_path: Path):
+    done = colorize(
+        *("train", "-m", "dataset=beach", f"dataset.root={rendered}", *TINY, "optimizer.lr=1e-2,-1,1e-3"), cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "learning rate" in done.stderr
+    (sweep,) = (tmp_path / "outputs/multirun").iterdir()
+    rows = json.loads((sweep / "sweep.json").read_text())
+    assert [row["optimizer.lr"] for row in rows][-1] == "-1" and "learning rate" in rows[-1]["failed"]
+    assert all("val/ciede2000" in row for row in rows[:2])
 
 
 @pytest.mark.parametrize(
@@ -73,6 +87,8 @@ def test_two_processes_take_exactly_the_steps_of_one(rendered: Path, tmp_path: P
     [
         ("train", ["dataset=meadow"], ["dataset/meadow", "pradera"]),
         ("train", ["dataset=folder", "dataset.root=nowhere"], ["nowhere", "does not exist"]),
+        ("train", ["dataset=folder"], ["dataset.root= is missing"]),
+        ("train", ["dataset=beach", "model.name=gamma"], ["no model is called 'gamma'; there are: alpha, beta"]),
         ("train", ["optimiser.lr=1"], ["optimiser"]),
         ("train", ["dataset=beach", "ckpt_path=last"], ["no unfinished run"]),
         ("train", ["dataset=beach", "dataset.on_missing=error"], ["on_missing=error"]),
@@ -93,9 +109,33 @@ def test_an_error_is_one_line_and_exit_code_2(command: str, arguments: list[str]
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     for words in says:
         assert words in done.stderr
-    assert [path.name for path in tmp_path.iterdir() if path.name != "outputs"] == ["photo.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"], "nothing is left behind"
 
 
 def test_help_names_the_settings(tmp_path: Path):
     done = colorize("gif", "--help", cwd=tmp_path)
     assert done.returncode == 0 and "ckpt_path" in done.stdout
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_configs_are_found_in_a_wheel_and_in_a_checkout(inside: bool, tmp_path: Path):
+    package = Path(__file__).parents[1] / "colorize"
+    shutil.copytree(package, tmp_path / "colorize", ignore=shutil.ignore_patterns("scenes", "__pycache__"))
+    conf = tmp_path / ("colorize/conf" if inside else "conf")
+    shutil.copytree(package.parent / "conf", conf)
+    code = "from colorize.cli import conf_dir; print(conf_dir())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+    )
+    assert Path(done.stdout.strip()) == conf.resolve(), done.stderr
+
+
+@pytest.mark.parametrize("name", ["train", "gif", "predict", "evaluate"])
+def test_console_scripts(name: str, tmp_path: Path):
+    script = Path(sys.executable).with_name(f"colorize-{name}")
+    done = subprocess.run([script, "--cfg", "job"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0 and "ckpt_path" in done.stdout, done.stderr

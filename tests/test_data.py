@@ -61,6 +61,26 @@ class TestSplit:
         split = split_set(tmp_path / "set", 0.05)
         assert [len(split.train), len(split.val), len(split.test)] == [9, 1, 8]  # at least one to validate on
 
+    def test_val_pictures_of_a_flat_folder_are_in_no_other_part(self, photos: Path):
+        for i in range(4):
+            picture(photos / "val" / f"v{i}.png")
+        split = split_set(photos, 0.1)
+        assert {path.parent.name for path in split.val} == {"val"} and len(split.val) == 4
+        assert not set(split.val) & (set(split.train) | set(split.test))
+        assert len(split.train) + len(split.test) == 20
+
+    def test_an_empty_test_folder_is_as_good_as_none(self, photos: Path, tmp_path: Path):
+        (tmp_path / "set").mkdir()
+        photos.rename(tmp_path / "set/train")
+        (tmp_path / "set/test").mkdir()
+        assert len(split_set(tmp_path / "set", 0.1).test) == 3
+
+    def test_linked_folders_are_followed_and_loops_end(self, photos: Path, tmp_path: Path):
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set/train").symlink_to(photos)
+        (photos / "again").symlink_to(tmp_path / "set")
+        assert len(find_pictures(tmp_path / "set")) == 20
+
     def test_one_picture_is_trained_on_itself(self, photos: Path):
         one = photos / "00.png"
         assert split_set(one, 0.05) == split_set(one, 0.5)
@@ -146,15 +166,19 @@ class TestSampler:
     @given(count=st.integers(1, 50), world=st.integers(1, 5))
     def test_evaluation_sees_each_picture_once_over_all_ranks(self, count: int, world: int):
         ranks = [PictureSampler(count, None, seed=0, rank=r, world_size=world) for r in range(world)]
-        assert sorted(i for rank in ranks for i in rank) == list(range(count))
-        assert [len(rank) for rank in ranks] == [len(list(rank)) for rank in ranks]
+        seen = [list(rank) for rank in ranks]
+        assert [len(rank) for rank in ranks] == [len(indices) for indices in seen]
+        if count >= world:
+            assert sorted(i for indices in seen for i in indices) == list(range(count))
+        else:  # no rank may be idle: every one sees them all, which leaves means as they are
+            assert seen == [list(range(count))] * world
 
 
 class TestHook:
     def test_outside_training_pictures_are_converted_and_not_augmented(self, photos: Path):
         data = module(photos)
-        data.setup("test")
-        rgb = next(iter(data.test_dataloader()))
+        data.setup("fit")
+        rgb = next(iter(data.val_dataloader()))
         batch = data.on_after_batch_transfer(rgb)
         l, ab = rgb_to_l_ab(to_float(rgb))
         torch.testing.assert_close(batch, {"l": l, "ab": ab}, atol=0, rtol=0)
@@ -168,6 +192,16 @@ class TestHook:
         assert torch.equal(torch.get_rng_state(), state)
         for other in ((0, 2, 0), (1, 3, 0), (1, 2, 1)):
             assert not torch.equal(one.augmented(rgb, 1, 2, 0), one.augmented(rgb, *other))
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+    def test_a_gpu_draws_and_makes_the_same(self, photos: Path):
+        rgb, data = torch.rand(4, 3, 16, 16), module(photos)
+        here = data.augmented(rgb, 0, 0, 0)
+        drawn = {key: value.clone() for key, value in data.augment._params.items()}
+        there = data.augmented(rgb.cuda(), 0, 0, 0)
+        for key, value in drawn.items():
+            torch.testing.assert_close(data.augment._params[key].cpu(), value, atol=0, rtol=0)
+        torch.testing.assert_close(there.cpu(), here, atol=1e-3, rtol=0)
 
     def test_pictures_of_a_batch_are_transformed_differently(self, photos: Path):
         rgb = torch.rand(1, 3, 16, 16).expand(4, -1, -1, -1)
@@ -207,7 +241,7 @@ class TestRendering:
         data.prepare_data()
         assert "RENDERING" in caplog.text
         assert data.rendered and data.folder == Path("data/beach")
-        assert len(data.split().train) == 3 and len(data.split().test) == 2
+        assert len(data.files.train) == 3 and len(data.files.test) == 2
         caplog.clear()
         data.prepare_data()  # there now
         assert not caplog.text
@@ -217,7 +251,7 @@ class TestRendering:
         [
             ({"root": "nowhere", "scene": "beach"}, "dataset.root=nowhere does not exist"),
             ({"scene": "beach", "on_missing": "error"}, "on_missing=error"),
-            ({}, "needs dataset.root=FOLDER"),
+            ({}, "give dataset.root=FOLDER"),
         ],
     )
     def test_otherwise_a_missing_set_is_an_error(self, tmp_path: Path, monkeypatch, settings: dict, message: str):
@@ -233,6 +267,10 @@ class TestRendering:
             data.setup("fit")
         assert not list(tmp_path.iterdir())
 
+    def test_every_part_of_a_rendered_set_is_called_rendered(self, rendered: Path):
+        for place in (rendered, rendered / "train", rendered / "train/0000.jpg", rendered.parent):
+            assert module(place).rendered
+
     def test_photographs_in_place_are_not_called_rendered(self, photos: Path):
         assert not module(photos).rendered
 
@@ -243,8 +281,18 @@ class TestRendering:
         with pytest.raises(ValueError, match=r"link to .*gone"):
             PhotoDataModule("beach", scene="beach").prepare_data()
 
+    def test_a_readme_alone_is_no_set(self, tmp_path: Path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "data/beach").mkdir(parents=True)
+        (tmp_path / "data/beach/README.md").touch()
+        data = PhotoDataModule("beach", scene="beach", scene_counts=(3, 0), size=32)
+        data.prepare_data()
+        assert data.rendered and not (tmp_path / "data/beach/test").exists()
 
-@pytest.mark.parametrize("settings", [{"size": 0}, {"batch_size": 0}, {"steps_per_epoch": -1}])
+
+@pytest.mark.parametrize(
+    "settings", [{"size": 0}, {"batch_size": 0}, {"steps_per_epoch": -1}, {"on_missing": "eror"}, {"zoom": 1.5}]
+)
 def test_settings_that_cannot_be_are_named(settings: dict):
     with pytest.raises(ValueError, match=rf"dataset.{next(iter(settings))}="):
         PhotoDataModule("test", **settings)

@@ -94,6 +94,16 @@ class TestColorizer:
         with pytest.raises(ValueError, match=r"device=tpu is not on this machine; there is: auto, .*cpu"):
             pick_device("tpu")
 
+    def test_a_network_that_diverged_is_said_and_not_shown(self):
+        with pytest.raises(ValueError, match="not finite"):
+            Colorizer(ConstantColour([float("nan"), 0.0]), 32, "cpu")(random_picture(8, 8))
+
+    def test_strips_are_the_whole(self, monkeypatch):
+        rgb, colorizer = random_picture(50, 31), Colorizer(Strong(), 32, "cpu")
+        whole = colorizer(rgb)
+        monkeypatch.setattr("colorize.pipeline._STRIP_PIXELS", 100)
+        np.testing.assert_array_equal(colorizer(rgb), whole)
+
     def test_a_working_size_that_is_too_small(self, checkpoint: Path):
         with pytest.raises(ValueError, match="size=4 is too small"):
             Colorizer.from_checkpoint(checkpoint, size=4)
@@ -205,6 +215,13 @@ class TestPredict:
         with pytest.raises(ValueError, match=message):
             self.run(checkpoint, tmp_path / source)
 
+    def test_results_are_not_coloured_again(self, checkpoint: Path, tmp_path: Path):
+        Image.fromarray(random_picture(9, 9)).save(tmp_path / "x.png")
+        for _ in range(2):
+            assert len(self.run(checkpoint, tmp_path / "*.png", "overwrite=true")) == 1
+            assert len(self.run(checkpoint, tmp_path, f"output={tmp_path / 'out'}", "overwrite=true")) <= 2
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x.png", "x_color.png"]
+
     def test_two_inputs_for_one_output(self, checkpoint: Path, tmp_path: Path):
         for folder in "ab":
             (tmp_path / folder).mkdir()
@@ -263,7 +280,7 @@ class TestEvaluate:
         rows = self.run(tmp_path, f"ckpt_path={checkpoint}")
         assert [row["method"] for row in rows] == ["grey", "mean colour of beach", "beach/beta/first"]
         assert json.loads((tmp_path / "out/table.json").read_text()) == rows
-        assert {"table.csv", "table.md", "sheet.png", "best.png", "worst.png"} <= {
+        assert {"table.csv", "table.md", "pictures.csv", "sheet.png", "best.png", "worst.png"} <= {
             path.name for path in (tmp_path / "out").iterdir()
         }
         ours = json.loads((checkpoint.parents[1] / "metrics.json").read_text())["test"]["beta"]
@@ -282,11 +299,17 @@ class TestEvaluate:
         assert rows[0]["ciede2000"] == pytest.approx(np.mean(expected), abs=0.01)
 
     def test_several_checkpoints_share_a_table(self, checkpoint: Path, tmp_path: Path):
-        last = checkpoint.with_name("last.ckpt")
-        copy = tmp_path / "copy.ckpt"
-        copy.write_bytes(last.read_bytes())
-        rows = self.run(tmp_path, f"ckpt_path=[{checkpoint},{copy}]")
-        assert len(rows) == 4
+        rows = self.run(tmp_path, f"ckpt_path=[{checkpoint},{checkpoint.with_name('last.ckpt')}]")
+        assert [row["method"] for row in rows[2:]] == ["beach/beta/first best", "beach/beta/first last"]
+        with pytest.raises(ValueError, match="named twice"):
+            self.run(tmp_path, f"ckpt_path=[{checkpoint},{checkpoint}]")
+
+    def test_every_picture_has_its_scores(self, checkpoint: Path, tmp_path: Path):
+        rows = self.run(tmp_path, f"ckpt_path={checkpoint}")
+        pictures = json.loads((tmp_path / "out/pictures.json").read_text())
+        assert len(pictures) == 3 * 3
+        ours = [picture["psnr"] for picture in pictures if picture["method"] == rows[-1]["method"]]
+        assert np.mean(ours) == pytest.approx(rows[-1]["psnr"])
 
     def test_rendered_and_real_do_not(self, checkpoint: Path, tmp_path: Path):
         content = torch.load(checkpoint, weights_only=True)

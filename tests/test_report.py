@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorize.report import atomic, loss_curve, print_table, read_history, sheet, write_json, write_table
+from colorize.files import atomic
+from colorize.report import loss_curve, print_table, sheet, write_json, write_table
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 180, 60), (40, 60, 220)
 
@@ -28,7 +29,7 @@ def read_png(path):
 
 
 def test_atomic_replaces_and_leaves_nothing_else(tmp_path):
-    path = tmp_path / "new folder" / "picture.png"
+    path = tmp_path / "picture.png"
     for text in ("first", "second"):
         with atomic(path) as temporary:
             assert temporary.parent == path.parent and temporary.suffix == ".png" and temporary != path
@@ -134,41 +135,6 @@ def test_loss_curve_marks_the_best_epoch(tmp_path):
         blue = (np.abs(pixels - (5, 80, 174)).sum(-1) < 30)[400:640]  # below the legend and the lines
         ring[best] = np.median(np.nonzero(blue)[1]) / 1280
     assert 0.2 < ring[2] < 0.4 and 0.7 < ring[8] < 0.9
-
-
-def test_read_history(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text(
-        "epoch,step,train/loss\n"
-        "0,9,0.9\n"
-        "0,19,0.8\n"  # several steps of an epoch: the last
-        "epoch,lr,step,train/loss,val/loss\n"
-        "0,,19,,0.85\n"
-        "1,0.001,,,\n"
-        ",,,,\n"
-        "1,,39,0.7,\n"
-        "1,,39,,nan\n"
-        "2,,59,0.6,0.65\n"
-        "1,,39,0.5,0.55\n"  # resumed from the end of epoch 0
-    )
-    assert read_history(path) == {"train": [(0, 0.8), (1, 0.5), (2, 0.6)], "val": [(0, 0.85), (1, 0.55), (2, 0.65)]}
-
-
-def test_read_history_prefers_the_epoch_mean(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text("epoch,train/loss_step,train/loss_epoch\n0,0.1,\n0,,0.4\n")
-    assert read_history(path) == {"train": [(0, 0.4)], "val": []}
-
-
-def test_read_history_of_lightning_s_own_logger(tmp_path):
-    loggers = pytest.importorskip("lightning.pytorch.loggers")
-    logger = loggers.CSVLogger(tmp_path, name="", version="")
-    logger.log_metrics({"epoch": 0, "train/loss": 0.5}, step=10)
-    logger.save()
-    logger.log_metrics({"epoch": 0, "val/loss": 0.25}, step=10)
-    logger.log_metrics({"epoch": 1, "train/loss": 0.125, "new": 1.0}, step=20)
-    logger.save()
-    assert read_history(tmp_path / "metrics.csv") == {"train": [(0, 0.5), (1, 0.125)], "val": [(0, 0.25)]}
 
 
 # tables

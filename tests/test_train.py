@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY, config
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from colorize.cli import conf_dir, new_or_unfinished_run, one_line
@@ -43,6 +44,13 @@ def test_every_choice_trains_a_step(train, group: str, choice: str):
     result = train(f"{group}={choice}", *TINY)
     assert result["steps"] == 1
     assert result["val"]["loss"] > 0
+
+
+def test_alpha_without_a_picture_learns_a_rendered_one(train, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = [setting for setting in TINY if not setting.startswith("model.")]
+    result = train("experiment=alpha", *small, "dataset.batch_size=1", root=None)
+    assert result["rendered"] is True and result["test"]["alpha"]["pictures"] == 1
 
 
 @pytest.mark.parametrize(("group", "choice"), NO_TRAINING)
@@ -98,7 +106,7 @@ def test_what_a_run_leaves_behind(checkpoint: Path):
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
     tags = events.Tags()
     assert {"train/loss_epoch", "val/loss", "val/psnr"} <= set(tags["scalars"])
-    assert tags["images"] == ["val/real | grey | predicted"]
+    assert tags["images"] == ["real, grey, predicted (rendered scenes)"]
     assert tags["graph"]
     assert any("hparams" in tag for tag in tags["scalars"])
 
@@ -136,12 +144,13 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not(train, tmp_path: Path):
     assert rest["steps"] == whole["steps"] == 12
     assert rest["val"] == whole["val"] and rest["test"] == whole["test"]
 
-    def curve(run: str) -> list:
-        callbacks = torch.load(tmp_path / run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]
-        return callbacks["LossCurve"]["history"]["train"]
+    def epochs(run: str) -> dict:
+        content = torch.load(tmp_path / run / "checkpoints/last.ckpt", weights_only=True)
+        assert content["epoch"] == 3, "the last epoch's, not the best one's"
+        return content["callbacks"]["History"]["epochs"]
 
-    assert curve("whole") == curve("parts")
-    assert [epoch for epoch, _ in curve("parts")] == [0, 1, 2, 3]
+    assert epochs("whole") == epochs("parts")
+    assert list(epochs("parts")) == [0, 1, 2, 3]
 
 
 def test_last_is_the_newest_unfinished_run_of_the_set_and_network(tmp_path: Path):
@@ -152,6 +161,51 @@ def test_last_is_the_newest_unfinished_run_of_the_set_and_network(tmp_path: Path
     assert new_or_unfinished_run(str(tmp_path), "beach", "beta", "last") == str(tmp_path / "beach/beta/a")
     with pytest.raises(ValueError, match=r"no unfinished run with a checkpoint in .*rural/beta"):
         new_or_unfinished_run(str(tmp_path), "rural", "beta", "last")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.size=64", "size 32 there and 64 here"),
+        ("optimizer.lr=0.5", "'lr': 0.001.* there and .*'lr': 0.5.* here"),
+        ("seed=3", "seed 0 there and 3 here"),
+        ("dataset.epochs=1", "has its 1 epochs: raise dataset.epochs"),
+    ],
+)
+def test_a_run_goes_on_by_its_own_recipe_only(train, checkpoint: Path, override: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        train(*TINY, "dataset=beach", "dataset.epochs=2", f"ckpt_path={checkpoint.with_name('last.ckpt')}", override)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_lower_precision(train, precision: str):
+    assert train(*TINY, f"trainer.precision={precision}")["val"]["loss"] > 0
+
+
+def test_gradient_accumulation_and_a_cosine_over_the_optimizers_steps(train, tmp_path: Path):
+    result = train(*TINY, "dataset.steps_per_epoch=4", "trainer.accumulate_grad_batches=2", "scheduler=cosine")
+    assert result["steps"] == 2
+    (schedule,) = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["lr_schedulers"]
+    assert schedule["T_max"] == 2 and schedule["_last_lr"] == [pytest.approx(0, abs=1e-9)]
+
+
+def test_early_stopping_stops(train):
+    stopping = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=0"]
+    assert train(*TINY, *stopping, "dataset.epochs=9")["epochs"] == 2
+
+
+def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"the loss became nan in epoch \d: lower optimizer.lr"):
+        train(*TINY, "dataset.epochs=3", "dataset.steps_per_epoch=3", "optimizer.lr=1e30")
+    assert not (tmp_path / "run/metrics.json").exists()
+    assert (tmp_path / "run/loss.png").exists()
+
+
+def test_validation_every_other_epoch(train, tmp_path: Path):
+    result = train(*TINY, "dataset.epochs=4", "+trainer.check_val_every_n_epoch=2")
+    content = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    validated = [e for e, values in content["callbacks"]["History"]["epochs"].items() if "val/loss" in values]
+    assert validated == [1, 3] and result["best_epoch"] in validated
 
 
 def test_a_damaged_checkpoint_is_refused_before_anything_is_written(train, tmp_path: Path):
@@ -206,6 +260,8 @@ def test_out_of_memory_says_what_to_lower(train, monkeypatch):
         ("optimizer.lr=-1", "learning rate"),
         ("dataset.batch_size=0", "batch_size=0 must be at least 1"),
         ("ckpt_path=nowhere.ckpt", "no checkpoint nowhere.ckpt"),
+        ("dataset.size=36", "dataset.size=36 must be a multiple of 8"),
+        ("dataset.epochs=many", "dataset.epochs=many must be a whole number"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(train, override: str, message: str):
@@ -215,11 +271,8 @@ def test_a_setting_that_cannot_be_is_named(train, override: str, message: str):
     assert line is not None and "\n" not in line
 
 
-@pytest.mark.slow
 def test_alpha_learns_one_picture_by_heart(train, tmp_path: Path):
-    from PIL import Image
-
-    Image.fromarray(scenes.render("rural", seed=1, size=400)).save(tmp_path / "one.png")
-    result = train("experiment=alpha", f"input={tmp_path / 'one.png'}", root=None)
+    Image.fromarray(scenes.render("rural", seed=1, size=96)).save(tmp_path / "one.png")
+    result = train("experiment=alpha", f"input={tmp_path / 'one.png'}", "dataset.size=96", root=None)
     assert result["steps"] == 1000
     assert result["test"]["alpha"]["psnr"] > result["test"]["grey"]["psnr"] + 6

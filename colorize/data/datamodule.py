@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,13 +40,16 @@ class PictureSampler(DistributedSampler):
     """Picture indices of one process, in an order fixed by seed and epoch.
 
     For training an epoch is ``draws`` pictures a process, whatever the size of the set: the set is shuffled and gone
-    through again and again. For evaluation (``draws`` None) each picture comes exactly once over all processes.
+    through again and again. For evaluation (``draws`` None) each picture comes once over all processes, or once in each
+    process where there are fewer pictures than processes.
     A DistributedSampler by type, so Lightning neither replaces it (by one that goes through the set once) nor pads it,
     and calls `set_epoch`.
     """
 
     def __init__(self, count: int, draws: int | None, seed: int, rank: int, world_size: int):
         self.count, self.draws, self.seed = count, draws, seed
+        if draws is None and count < world_size:
+            rank, world_size = 0, 1  # a rank with nothing to do would wait for ever; means are the same
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
@@ -77,7 +81,7 @@ class PhotoDataModule(L.LightningDataModule):
         on_missing: "error" refuses to render.
         size: side in pixels to which both sides of every picture are resized.
         batch_size: pictures a step and process.
-        steps_per_epoch: optimizer batches an epoch and process.
+        steps_per_epoch: batches an epoch and process.
         val_fraction: share of the training pictures kept for validation where there is no ``val/``.
         shear, rotation, zoom: bounds of the augmentation in radians, degrees and as 1 +- zoom for each axis.
         num_workers: loader processes; indexing a tensor in memory needs none.
@@ -106,10 +110,21 @@ class PhotoDataModule(L.LightningDataModule):
         for setting, value in {"size": size, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}.items():
             if value < 1:
                 raise ValueError(f"dataset.{setting}={value} must be at least 1")
+        if on_missing not in ("render", "error"):
+            raise ValueError(f"dataset.on_missing={on_missing} is not one of: render, error")
+        if not 0 <= zoom < 1:
+            raise ValueError(f"dataset.zoom={zoom} is not in [0, 1)")
         self.name, self.root, self.on_missing = name, root, on_missing
         self.scene, self.scene_counts = scene, scene_counts
         self.size, self.batch_size, self.steps_per_epoch = size, batch_size, steps_per_epoch
         self.val_fraction, self.num_workers, self.seed = val_fraction, num_workers, seed
+        self._recipe: dict[str, Any] = {
+            "size": size,
+            "batch_size": batch_size,
+            "steps_per_epoch": steps_per_epoch,
+            "seed": seed,
+        }
+        self._recipe |= {"val_fraction": val_fraction, "shear": shear, "rotation": rotation, "zoom": zoom}
         shear_degrees = math.degrees(shear)
         self.augment = RandomAffine(
             degrees=rotation,
@@ -118,12 +133,12 @@ class PhotoDataModule(L.LightningDataModule):
             padding_mode="border",
             p=1.0,
         )
-        self._pictures: dict[str, tuple[Tensor, list[Path]]] = {}
+        self._pictures: dict[str, Tensor] = {}
 
     @property
     def folder(self) -> Path:
         """Where the pictures are."""
-        return Path(self.root) if self.root is not None else Path("data") / str(self.name)
+        return Path(self.root).expanduser() if self.root is not None else Path("data") / str(self.name)
 
     @property
     def rendered(self) -> bool:
@@ -132,37 +147,35 @@ class PhotoDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Render the set where it was asked for by name and is not there. Once a machine; raises ValueError."""
-        if self.root is not None:
-            if not self.folder.exists():
-                raise ValueError(f"dataset.root={self.root} does not exist")
-            return
         folder = self.folder
-        if folder.is_file() or (folder.is_dir() and any(p.is_file() for p in folder.rglob("*.*") if p.name[0] != ".")):
-            return
+        if self.root is not None and not folder.exists():
+            raise ValueError(f"dataset.root={self.root} does not exist")
         if folder.is_symlink() and not folder.exists():
             raise ValueError(f"{folder} is a link to {folder.readlink()}, which does not exist")
+        if self.root is not None or (folder.exists() and not scenes.is_blank(folder)):
+            return
         if self.scene is None:
-            raise ValueError(f"dataset {self.name} needs dataset.root=FOLDER, or photographs in {folder}/")
+            raise ValueError(f"no pictures in {folder.resolve()}: put photographs there or give dataset.root=FOLDER")
         if self.on_missing == "error":
             raise ValueError(f"no pictures in {folder.resolve()} and dataset.on_missing=error: put photographs there")
         log.warning("no photographs in %s: RENDERING scenes there. Results from them are labelled 'rendered'.", folder)
         scenes.render_set(self.scene, folder, size=max(256, self.size), counts=self.scene_counts)
 
-    def split(self) -> Split:
-        """The files of train, val and test."""
+    @cached_property
+    def files(self) -> Split:
+        """The files of train, val and test; after `prepare_data`."""
         return split_set(self.folder, self.val_fraction)
 
     def setup(self, stage: str | None = None) -> None:
-        """Decode the pictures that the stage needs, once."""
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage or "", ())
-        files = self.split()
-        for part in wanted:
+        """Decode the training and validation pictures, once. Raises ValueError."""
+        for part in ("train", "val"):
             if part not in self._pictures:
-                self._pictures[part] = load_pictures(getattr(files, part), self.size, report_grey=part == "train")
+                paths = getattr(self.files, part)
+                self._pictures[part], _ = load_pictures(paths, self.size, report_grey=part == "train")
 
-    def pictures(self, part: Literal["train", "val", "test"]) -> Tensor:
+    def pictures(self, part: Literal["train", "val"]) -> Tensor:
         """uint8 RGB (N, 3, size, size) of one part, after `setup`."""
-        return self._pictures[part][0]
+        return self._pictures[part]
 
     def mean_ab(self) -> list[float]:
         """Mean (a, b) / 128 over the training pictures: the 'mean colour' baseline."""
@@ -175,10 +188,10 @@ class PhotoDataModule(L.LightningDataModule):
         """What a checkpoint remembers of its training set; plain values."""
         return {
             "name": self.name,
-            "root": self.root,
+            "root": None if self.root is None else str(self.folder.resolve()),
             "rendered": self.rendered,
-            "size": self.size,
             "mean_ab": self.mean_ab(),
+            **self._recipe,
         }
 
     def train_dataloader(self) -> DataLoader:
@@ -187,10 +200,7 @@ class PhotoDataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         return self._loader("val", draws=None)
 
-    def test_dataloader(self) -> DataLoader:
-        return self._loader("test", draws=None)
-
-    def _loader(self, part: Literal["train", "val", "test"], draws: int | None) -> DataLoader:
+    def _loader(self, part: Literal["train", "val"], draws: int | None) -> DataLoader:
         pictures = self.pictures(part)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader(
@@ -221,10 +231,10 @@ class PhotoDataModule(L.LightningDataModule):
             return self.augment(rgb).clamp(0.0, 1.0)
 
 
-def is_rendered(folder: Path) -> bool:
-    """Whether ``folder`` (or the set a single picture belongs to) carries the renderer's marker."""
-    places = [folder] if folder.is_dir() else [folder.parent, folder.parent.parent]
-    return any((place / scenes.MARKER).exists() for place in places)
+def is_rendered(place: Path) -> bool:
+    """Whether a folder, a part of it, or what it is a part of (two levels up) carries the renderer's marker."""
+    place = place.resolve()
+    return any((p / scenes.MARKER).exists() for p in (place, *place.parents[:2])) or any(place.rglob(scenes.MARKER))
 
 
 def _as_is(batch: Any) -> Any:

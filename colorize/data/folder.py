@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 TEST_FRACTION = 0.15  # of a folder that has no test/ of its own
 _NEAR_GREY = 6.0  # mean of max(R, G, B) - min(R, G, B), 0..255, below which a picture teaches grey
 _NAMES_IN_WARNING = 5
+_SEARCHED = f"searched it and the folders below for {' '.join(PICTURE_SUFFIXES)}"
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,28 @@ class Split:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Every picture file below ``folder``, sorted; hidden files and folders are passed over.
+    """Every picture file below ``folder``, sorted; links are followed, hidden files and folders passed over.
 
     Raises:
         ValueError: the folder does not exist, or holds no file with a picture's ending.
     """
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}: put photographs there or point dataset.root= at a folder that has some")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    files = _picture_files(folder)
     if not files:
-        raise ValueError(f"no pictures in {folder}: searched it and the folders below for {' '.join(PICTURE_SUFFIXES)}")
+        raise ValueError(f"no pictures in {folder}: {_SEARCHED}")
     return files
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    seen = set()  # a link may lead back up
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        found += [Path(place, n) for n in names if real not in seen and not n.startswith(".")]
+        seen.add(real)
+    return sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def split_set(root: Path, val_fraction: float) -> Split:
@@ -75,24 +81,19 @@ def split_set(root: Path, val_fraction: float) -> Split:
     if not root.is_dir():
         raise ValueError(f"dataset.root={root} does not exist")
 
-    train = _in_hash_order(find_pictures(root / "train" if (root / "train").is_dir() else root), root)
-    if len(train) == 1 and not (root / "val").is_dir() and not (root / "test").is_dir():
+    own = {part: _picture_files(root / part) for part in ("val", "test")}  # an empty one is as good as none
+    pool = find_pictures(root / "train" if (root / "train").is_dir() else root)
+    taken = {path for paths in own.values() for path in paths}  # where there is no train/, they are in the pool too
+    train = _in_hash_order([path for path in pool if path not in taken], root)
+    if len(train) == 1 and not taken:
         log.warning("%s holds one picture: it is trained, validated and tested on itself", root)
         return Split(train, train, train)
-
-    if (root / "test").is_dir():
-        test = find_pictures(root / "test")
-        train = [path for path in train if path not in set(test)]  # a root without train/ but with test/
-    else:
-        train, test = _cut(train, TEST_FRACTION, root)
-    if (root / "val").is_dir():
-        val = find_pictures(root / "val")
-        train = [path for path in train if path not in set(val)]
-    else:
-        train, val = _cut(train, val_fraction, root)
+    for part, fraction in (("test", TEST_FRACTION), ("val", val_fraction)):
+        if not own[part]:
+            train, own[part] = _cut(train, fraction, root)
     if not train:
-        raise ValueError(f"{root}/train is empty: no picture is left to train on")
-    return Split(sorted(train), sorted(val), sorted(test))
+        raise ValueError(f"no picture of {root} is left to train on: at least 3 are needed to train, validate and test")
+    return Split(sorted(train), sorted(own["val"]), sorted(own["test"]))
 
 
 def _in_hash_order(paths: list[Path], root: Path) -> list[Path]:
@@ -101,9 +102,7 @@ def _in_hash_order(paths: list[Path], root: Path) -> list[Path]:
 
 def _cut(paths: list[Path], fraction: float, root: Path) -> tuple[list[Path], list[Path]]:
     if len(paths) < 2:
-        raise ValueError(
-            f"{root} holds {len(paths)} training picture: at least 3 are needed to train, validate and test"
-        )
+        raise ValueError(f"{root} has too few pictures: at least 3 are needed to train, validate and test")
     tail = min(max(1, round(len(paths) * fraction)), len(paths) - 1)
     return paths[:-tail], paths[-tail:]
 
@@ -133,17 +132,20 @@ def load_pictures(paths: Sequence[Path], size: int, *, report_grey: bool = False
         # BICUBIC in Pillow widens its kernel when it shrinks, so nothing aliases.
         return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside the GIL
+    pool = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes and resizes outside the GIL
+    try:
         decoded = list(track(pool.map(decode, paths), "Reading pictures", total=len(paths)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
 
     good = [(path, rgb) for path, rgb in zip(paths, decoded, strict=True) if isinstance(rgb, np.ndarray)]
     errors = [error for error in decoded if isinstance(error, MediaError)]
     if errors:
-        log.warning(
-            "skipped %d of %d files: %s", len(errors), len(paths), _some([str(error) for error in errors], "; ")
-        )
+        log.warning("skipped %d of %d files: %s", len(errors), len(paths), some([str(error) for error in errors], "; "))
     if not good:
-        raise ValueError(f"none of the {len(paths)} picture files in {paths[0].parent} could be read: {errors[0]}")
+        raise ValueError(
+            f"none of the {len(paths)} picture files in {paths[0].parent} could be read ({_SEARCHED}): {errors[0]}"
+        )
 
     pictures = torch.empty(len(good), 3, size, size, dtype=torch.uint8)
     for i, (_, rgb) in enumerate(good):
@@ -158,9 +160,10 @@ def _report_grey(pictures: Tensor, files: list[Path]) -> None:
     spread = torch.stack([(p.amax(0) - p.amin(0)).float().mean() for p in pictures])
     grey = [file.name for file, s in zip(files, spread.tolist(), strict=True) if s < _NEAR_GREY]
     if grey:
-        log.warning("%d of %d training pictures are nearly grey and teach grey: %s", len(grey), len(files), _some(grey))
+        log.warning("%d of %d training pictures are nearly grey and teach grey: %s", len(grey), len(files), some(grey))
 
 
-def _some(names: list[str], separator: str = ", ") -> str:
+def some(names: list[str], separator: str = ", ") -> str:
+    """The first few names, and how many more there are."""
     more = len(names) - _NAMES_IN_WARNING
     return separator.join(names[:_NAMES_IN_WARNING]) + (f" and {more} more" if more > 0 else "")

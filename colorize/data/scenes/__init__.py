@@ -6,6 +6,6 @@ texture and brightness go with colour as they do outdoors, so a colouring networ
 """
 
 from .painters import render, render_waves
-from .sets import COUNTS, MARKER, render_set
+from .sets import COUNTS, MARKER, is_blank, render_set
 
-__all__ = ["COUNTS", "MARKER", "render", "render_set", "render_waves"]
+__all__ = ["COUNTS", "MARKER", "is_blank", "render", "render_set", "render_waves"]

@@ -46,7 +46,7 @@ def render_set(
     folder = Path(folder)
     if (folder / MARKER).exists():
         return
-    if folder.exists() and not _is_blank(folder):
+    if folder.exists() and not is_blank(folder):
         raise FileExistsError(f"{folder} already holds files; give a folder that is empty or does not exist")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -64,7 +64,8 @@ def _jobs(kind: str, root: Path, seed: int, size: int, counts: tuple[int, int]) 
     first = seed * _SEEDS_PER_SET
     jobs: list[_Job] = []
     for split, start, count in zip(("train", "test"), (first, first + _SEEDS_PER_SET // 2), counts, strict=True):
-        (root / split).mkdir()
+        if count:  # an empty test/ would look like a set whose pictures are lost
+            (root / split).mkdir()
         jobs += [(kind, start + k, size, root / split / f"{k:04d}.jpg") for k in range(count)]
     return jobs
 
@@ -100,19 +101,21 @@ def _note(kind: str, seed: int) -> str:
     )
 
 
-def _is_blank(folder: Path) -> bool:
+def is_blank(folder: Path) -> bool:
     """Whether `folder` holds nothing but empty folders and placeholder files."""
-    return folder.is_dir() and all(path.is_dir() or path.name in _PLACEHOLDERS for path in folder.rglob("*"))
+    return folder.is_dir() and all(
+        (path.is_dir() and not path.is_symlink()) or path.name in _PLACEHOLDERS for path in folder.rglob("*")
+    )
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:
     """Rename `draft` to `folder` unless somebody else has filled it meanwhile."""
-    if folder.exists() and _is_blank(folder):
+    if folder.exists() and is_blank(folder):
         _clear(folder)
     try:
         draft.rename(folder)
     except OSError:
-        if not folder.is_dir() or _is_blank(folder):  # not a lost race: a real failure
+        if not folder.is_dir() or is_blank(folder):  # not a lost race: a real failure
             raise
 
 
