@@ -5,20 +5,20 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint reproduce clean
+.PHONY: help setup demo test lint reproduce clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: $(READY) ## create the environment in .venv/ with the exact versions pinned in pyproject.toml
+setup: $(READY) ## create the environment in .venv/ with the exact versions of constraints.txt
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python >= 3.11 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv/ (a few minutes and 6 GB the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]'
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]' --constraint constraints.txt
 	@touch $@
 
 demo: $(READY) ## train a small network (about two minutes on 2 cores), colour pictures and a GIF
@@ -26,9 +26,6 @@ demo: $(READY) ## train a small network (about two minutes on 2 cores), colour p
 
 test: $(READY) ## the whole test suite, as CI runs it
 	@$(BIN)/python -m pytest
-
-test-slow: $(READY) ## the tests that take minutes
-	@$(BIN)/python -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

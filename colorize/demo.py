@@ -1,4 +1,7 @@
-"""python -m colorize.demo          train a small network, colour pictures and a GIF: what `make demo` runs"""
+"""python -m colorize.demo          train a small network, colour pictures and a GIF: what `make demo` runs
+
+Arguments, if any, are overrides of the training.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ PICTURES = 4
 
 def main() -> None:
     """Every step is a command that the user can type; this only prepares grey pictures for them."""
-    command("train", "experiment=demo")
+    command("train", "experiment=demo", *sys.argv[1:])
 
     # after the first command: nothing is imported, and nobody waits, before it starts
     from PIL import Image

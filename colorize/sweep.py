@@ -34,11 +34,18 @@ class SweepTable(Callback):
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
-    """One row for each job folder, best first; jobs that failed or are not done yet come last."""
+    """One row for each job folder, best first; jobs that failed or are not done yet come last.
+
+    Of the overrides, those that differ between jobs are shown.
+    """
+    jobs = {
+        path.parents[1]: [str(item).partition("=")[::2] for item in OmegaConf.load(path)]
+        for path in sorted(folder.glob("*/.hydra/overrides.yaml"), key=lambda path: _number(path.parents[1]))
+    }
+    common = set.intersection(*map(set, jobs.values())) if len(jobs) > 1 else set()
     rows = []
-    for job in sorted((path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")), key=_number):
-        overrides = dict(str(item).partition("=")[::2] for item in OmegaConf.load(job / ".hydra/overrides.yaml"))
-        row: dict[str, Any] = {"job": job.name, **overrides}
+    for job, overrides in jobs.items():
+        row: dict[str, Any] = {"job": job.name, **{k: v for k, v in overrides if (k, v) not in common}}
         if (job / FINISHED).exists():
             result = json.loads((job / FINISHED).read_text(encoding="utf-8"))
             test = result["test"][result["network"]]

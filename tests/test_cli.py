@@ -40,6 +40,15 @@ def test_train_predict_and_gif_from_another_folder(tmp_path: Path):
     assert (tmp_path / "out.png").exists() and "trained on beach (rendered scenes)" in done.stderr
 
 
+def test_the_demo(tmp_path: Path):
+    done = colorize("demo", "dataset.scene_counts=[4,2]", *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    places = [line.split()[-1] for line in done.stdout.partition("Where everything is:")[2].splitlines() if line]
+    for name in ("outputs/demo/waves.gif", "outputs/demo/waves_color.gif", "outputs/demo/coloured/0001.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert len(places) == 6
+
+
 def test_a_sweep_ends_with_a_table(rendered: Path, tmp_path: Path):
     done = colorize(
         *("train", "-m", "dataset=beach", f"dataset.root={rendered}", *TINY),
@@ -50,8 +59,9 @@ def test_a_sweep_ends_with_a_table(rendered: Path, tmp_path: Path):
     (sweep,) = (tmp_path / "outputs/multirun").iterdir()
     rows = json.loads((sweep / "sweep.json").read_text())
     assert {(row["optimizer.lr"], row["dataset.batch_size"]) for row in rows} == {
-        (lr, size) for lr in ("1e-2", "1e-3") for size in ("2", "3")
+        (lr, size) for lr in ("0.01", "0.001") for size in ("2", "3")
     }
+    assert "model.encoder" not in rows[0], "only what differs between the jobs"
     scores = [row["val/ciede2000"] for row in rows]
     assert scores == sorted(scores)
     assert (sweep / "0/loss.png").exists() and "sweep.md" in done.stdout
