@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torchvision.utils import make_grid
 
@@ -46,6 +47,13 @@ class TimeEstimate(L.Callback):
         log.info("about %s to go: %.2f s a step, %d steps", duration(seconds), step, left)
         if seconds > self.long and trainer.strategy.root_device.type == "cpu":
             log.warning("that is long on a CPU: experiment=quick takes a few minutes; a GPU is used where there is one")
+
+
+class Progress(RichProgressBar):
+    """Lightning's bar: epoch, steps, rate, time left and the losses, without the loggers' version number."""
+
+    def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, module).items() if name != "v_num"}
 
 
 class PictureGrid(L.Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint {path}" + (": it is a folder" if path.is_dir() else ""))
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is damaged or no checkpoint of Colorize")
     try:
         # mmap: the optimizer's state, twice the network's size, is never read
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -59,15 +62,23 @@ def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: i
         ValueError: the checkpoint cannot be read, was made by another recipe, or has no epochs left.
     """
     checkpoint = load_checkpoint(path)
-    before, now = ({**s, **s["data"]} for s in (checkpoint.settings, settings))
-    differing = [key for key in now if key not in ("data", "mean_ab") and before.get(key) != now[key]]
+    before, now = _recipe(checkpoint.settings), _recipe(settings)
+    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
-        what = ", ".join(f"{key} {before.get(key)} there and {now[key]} here" for key in differing)
+        what = ", ".join(f"{key} {before.get(key)} there and {now.get(key)} here" for key in differing)
         raise ValueError(
             f"cannot go on from {path}: {what}; give the same settings, or leave ckpt_path out to start anew"
         )
     if checkpoint.epoch + 1 >= max_epochs:
         raise ValueError(f"{path} has its {checkpoint.epoch + 1} epochs: raise dataset.epochs above that to go on")
+
+
+def _recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ColorizeModule as {"optimizer.lr": 1e-3, "dataset.size": 128, ...}."""
+    groups = {"dataset" if name == "data" else name: group or {} for name, group in settings.items()}
+    flat = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
+    flat.pop("dataset.mean_ab", None)  # rounding may differ between machines
+    return flat
 
 
 def choose_checkpoint(ckpt_path: str | None, weights: str, output_dir: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def register_resolvers() -> None:
 def _basename(path: str | None) -> str:
     if path is None:
         raise ValueError("dataset.root= is missing: the folder of pictures")
-    resolved = Path(path).expanduser().resolve()
+    resolved = Path(str(path)).expanduser().resolve()  # a folder called 2023 comes as a number
     return resolved.stem if resolved.is_file() else resolved.name
 
 
@@ -107,7 +108,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 def _interrupted(folder: Path | None) -> None:
     resumable = folder is not None and (folder / "checkpoints/last.ckpt").exists()
-    print("interrupted" + (f"; it goes on with ckpt_path=last: {folder}" if resumable else ""), file=sys.stderr)
+    hint = f"; the same command with ckpt_path=last goes on; so far: {folder}/checkpoints" if resumable else ""
+    print(f"interrupted{hint}", file=sys.stderr)
     sys.exit(130)
 
 
@@ -139,15 +141,16 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}= is missing; --help shows the settings"
     if is_out_of_memory(error):
-        return f"out of memory ({error}); lower size= or batch_size=, or use smaller pictures"
+        return f"out of memory ({error}); take smaller pictures, or lower size=, batch_size= or eval.size="
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return one_line(error.__cause__) or _flat(str(error))
-    if isinstance(error, OmegaConfBaseException) and isinstance(error.__cause__, ValueError):
-        return _flat(str(error.__cause__))  # raised in a resolver
     if isinstance(error, OmegaConfBaseException | HydraException):
-        return _flat(str(error).partition("\n    full_key")[0].partition("\nConfig search path")[0])
+        text = str(error).partition("\n    full_key")[0].partition("\nConfig search path")[0]
+        return _flat(re.sub(r"^\w+ raised while resolving interpolation: ", "", text))
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, for a trainer setting that cannot be
-        return _flat(str(error))
+        return _flat(f"{error} (trainer=auto takes the device that is there)")
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValueError | OSError):
         return _flat(str(error))
     return None

@@ -5,6 +5,7 @@ Arguments, if any, are overrides of the training.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,18 +16,20 @@ PICTURES = 4
 
 def main() -> None:
     """Every step is a command that the user can type; this only prepares grey pictures for them."""
-    command("train", "experiment=demo", *sys.argv[1:])
+    command("train", "experiment=demo", f"output_dir={FOLDER}", *sys.argv[1:])
 
     # after the first command: nothing is imported, and nobody waits, before it starts
     from PIL import Image
 
-    from colorize.checkpoint import choose_checkpoint
-    from colorize.data.folder import split_set
+    from colorize.checkpoint import choose_checkpoint, load_checkpoint
+    from colorize.data.datamodule import PhotoDataModule
 
-    checkpoint = choose_checkpoint(None, "last", "outputs")
+    checkpoint = choose_checkpoint(None, "last", str(FOLDER))
     run = checkpoint.parents[1]
-    (FOLDER / "grey").mkdir(parents=True, exist_ok=True)
-    for path in split_set(Path("data/beach"), 0.05).test[:PICTURES]:
+    data = load_checkpoint(checkpoint).data
+    shutil.rmtree(FOLDER / "grey", ignore_errors=True)  # of an earlier demo
+    (FOLDER / "grey").mkdir(parents=True)
+    for path in PhotoDataModule(data["name"], data["root"]).files.test[:PICTURES]:
         with Image.open(path) as picture:
             picture.convert("L").save(FOLDER / "grey" / f"{path.stem}.png")
     write_grey_waves(FOLDER / "waves.gif")

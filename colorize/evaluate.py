@@ -28,9 +28,11 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
     from colorize import report
     from colorize.checkpoint import load_checkpoint
     from colorize.data.datamodule import PhotoDataModule
-    from colorize.evaluation import contestants, judge, labels, picture_rows, refuse_mixture, write_sheets
+    from colorize.evaluation import COLUMNS, contestants, judge, labels, picture_rows, refuse_mixture, write_sheets
 
     paths = [Path(p) for p in (cfg.ckpt_path if isinstance(cfg.ckpt_path, ListConfig) else [cfg.ckpt_path])]
+    if not paths:
+        raise ValueError("ckpt_path=[] names no checkpoint")
     checkpoints = dict(zip(labels(paths), map(load_checkpoint, paths), strict=True))
     if cfg.get("dataset") is None:
         sets = {(c.data["name"], c.data["root"]) for c in checkpoints.values()}
@@ -40,6 +42,8 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
         datamodule = PhotoDataModule(*sets.pop())
     else:
         datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"})
+    if cfg.eval.size is not None and (not isinstance(cfg.eval.size, int) or cfg.eval.size < 8):
+        raise ValueError(f"eval.size={cfg.eval.size} must be a whole number from 8 up")
     refuse_mixture(checkpoints)
     datamodule.prepare_data()
 
@@ -53,13 +57,13 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
         "size": f"{cfg.eval.size} x {cfg.eval.size}" if cfg.eval.size else "their own",
     }
     title = "; ".join([f"Test pictures of {datamodule.name}", *(f"{key}: {value}" for key, value in said.items())])
-    report.print_table(rows, title=title)
+    report.print_table(rows, COLUMNS, title=title)
     rows = [{"method": row["method"], **said, **row} for row in rows]
 
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     report.write_table(rows, run_dir / "table")
-    report.write_table(picture_rows(scores), run_dir / "pictures")
+    report.write_table(picture_rows(scores, said["tested on"]), run_dir / "pictures")
     for label in checkpoints:
         folder = run_dir if len(checkpoints) == 1 else run_dir / re.sub(r"[^\w.-]+", "_", label)
         folder.mkdir(exist_ok=True)

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from colorize import report
 from colorize.checkpoint import Checkpoint
 from colorize.data.folder import some
-from colorize.media import MediaError, read_picture
+from colorize.media import MediaError, read_picture, resize
 from colorize.metrics import PictureMetrics
 from colorize.models.base import Network
 from colorize.pipeline import Colorizer
@@ -24,6 +23,7 @@ from colorize.progress import track
 log = logging.getLogger(__name__)
 
 SHEET_ROWS = 6
+COLUMNS = ("method", "psnr", "ssim", "ciede2000", "ab_mse", "colourfulness_ratio")  # that fit a terminal
 
 Scores = dict[Path, dict[str, float]]  # by file, then by measure
 
@@ -113,10 +113,15 @@ def judge(
     return [{**row, "pictures": int(row["pictures"])} for row in rows], scores
 
 
-def picture_rows(scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
+def picture_rows(scores: Mapping[str, Scores], tested_on: str) -> list[dict[str, Any]]:
     """The scores of `judge` as a table: a row for each picture and method."""
     return [
-        {"picture": file.name, "method": method, **{k: v for k, v in values.items() if k != "pictures"}}
+        {
+            "picture": file.name,
+            "method": method,
+            "tested on": tested_on,
+            **{k: v for k, v in values.items() if k != "pictures"},
+        }
         for method, by_file in scores.items()
         for file, values in by_file.items()
     ]
@@ -142,7 +147,7 @@ def write_sheets(colorizer: Colorizer, files: Sequence[Path], scores: Scores, fo
 def read_resized(file: Path, size: int | None) -> np.ndarray:
     """uint8 RGB (H, W, 3); both sides resized to ``size`` where it is given. Raises MediaError."""
     rgb = read_picture(file).rgb
-    return rgb if size is None else np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC))
+    return rgb if size is None else resize(rgb, size)
 
 
 def _to_batch(rgb: np.ndarray) -> Tensor:

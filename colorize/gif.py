@@ -25,8 +25,8 @@ def gif(cfg: DictConfig) -> Path:
     Raises:
         ValueError: no such GIF, an output that exists, no weights.
     """
-    source = Path(cfg.input)
-    target = Path(cfg.output) if cfg.output else source.with_name(f"{source.stem}_color.gif")
+    source = Path(str(cfg.input))
+    target = Path(str(cfg.output)) if cfg.output else source.with_name(f"{source.stem}_color.gif")
     if target.suffix.lower() != ".gif":
         raise ValueError(f"output={target} must end in .gif")
     if target.resolve() == source.resolve():

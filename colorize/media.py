@@ -138,6 +138,11 @@ def write_picture(path: StrPath, picture: Picture) -> None:
         temporary.write_bytes(encoded.getbuffer())
 
 
+def resize(rgb: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (H, W, 3) -> uint8 (size, size, 3), bicubic; the kernel widens when it shrinks, so nothing aliases."""
+    return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC))
+
+
 @dataclass(frozen=True)
 class Animation:
     """A GIF opened for reading; its frames stay in the file until they are asked for.

@@ -22,6 +22,8 @@ _OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     for name, value in vars(optim).items()
     if inspect.isclass(value) and issubclass(value, optim.Optimizer) and value is not optim.Optimizer
 }
+for _name in ("SparseAdam", "LBFGS", "Muon"):  # not for dense convolutions and a plain step
+    _OPTIMIZERS.pop(_name, None)
 _SCHEDULERS: dict[str, Callable[..., Any]] = {
     name: value
     for name, value in vars(lr_scheduler).items()
@@ -39,8 +41,8 @@ class ColorizeModule(L.LightningModule):
         model: ``{"name": ..., **settings}`` of `colorize.models.create_model`.
         loss: the same of `colorize.losses.create_loss`.
         optimizer: ``{"name": "Adagrad", "lr": 1e-3, ...}``: any class of torch.optim with its own arguments.
-        scheduler: ``{"name": "CosineAnnealingLR", "T_max": None, ...}``: one of torch.optim.lr_scheduler, stepped after
-            each optimizer step (T_max None: the run's steps); None for a constant rate.
+        scheduler: ``{"name": "CosineAnnealingLR", "T_max": 300, ...}``: one of torch.optim.lr_scheduler, stepped after
+            each optimizer step; None for a constant rate.
         data: what to remember of the training set (`PhotoDataModule.summary`); only ``size`` is needed to build.
     """
 
@@ -57,7 +59,7 @@ class ColorizeModule(L.LightningModule):
         # channels_last: a third less time a step on a CPU, where convolutions would else reorder their input.
         self.model = create_model(**model).to(memory_format=torch.channels_last)
         self.loss = create_loss(**loss)
-        if data["size"] % self.model.stride:
+        if not isinstance(data["size"], int) or data["size"] % self.model.stride:
             raise ValueError(
                 f"dataset.size={data['size']} must be a multiple of {self.model.stride} for {model['name']}"
             )
@@ -71,10 +73,12 @@ class ColorizeModule(L.LightningModule):
     def _step(self, batch: dict[str, Tensor], stage: str) -> tuple[Tensor, Tensor]:
         prediction = self(batch["l"])
         loss = self.loss(prediction, batch["ab"])
+        size = len(batch["l"])
         if stage == "train":
-            self.log("train/loss", loss, prog_bar=True)
-        name = "train/loss_epoch" if stage == "train" else "val/loss"
-        self.log(name, loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch["l"]))
+            self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
+            self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+        else:
+            self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
         return loss, prediction
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -94,7 +98,7 @@ class ColorizeModule(L.LightningModule):
         if not loss.isfinite():  # before a checkpoint of it is written
             raise ValueError(
                 f"the loss became {float(loss)} in epoch {self.current_epoch}: lower optimizer.lr, or use "
-                "trainer.precision=32-true; the epochs before are in checkpoints/"
+                "trainer.precision=32-true; checkpoints/ keeps the epochs before it, if any"
             )
 
     def create_optimizer(self) -> optim.Optimizer:
@@ -105,8 +109,5 @@ class ColorizeModule(L.LightningModule):
         optimizer = self.create_optimizer()
         if not self.hparams["scheduler"]:
             return optimizer
-        settings = dict(self.hparams["scheduler"])
-        if "T_max" in settings and settings["T_max"] is None:
-            settings["T_max"] = int(self.trainer.estimated_stepping_batches)
-        scheduler = call_by_name("scheduler", _SCHEDULERS, optimizer=optimizer, **settings)
+        scheduler = call_by_name("scheduler", _SCHEDULERS, optimizer=optimizer, **self.hparams["scheduler"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -22,4 +22,8 @@ def call_by_name(group: str, choices: Mapping[str, Callable[..., T]], name: str,
     except TypeError as error:
         parameters = list(inspect.signature(choices[name]).parameters)[len(args) :]
         raise ValueError(f"{group} {name}: {error}; its settings are: {', '.join(parameters)}") from None
-    return choices[name](*args, **settings)
+    try:
+        return choices[name](*args, **settings)
+    except TypeError as error:  # text where a number belongs
+        given = ", ".join(f"{key}={value}" for key, value in settings.items() if isinstance(value, str))
+        raise ValueError(f"{group} {name} ({given}): {error}") from error

@@ -15,6 +15,10 @@ from colorize.checkpoint import load_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
 from colorize.models.base import Network
 
+log = logging.getLogger(__name__)
+
+_STRIP_PIXELS = 2**19
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """ "auto" is cuda, mps or cpu, the first there is. Raises ValueError for a device this machine does not have."""
@@ -25,11 +29,6 @@ def pick_device(name: str = "auto") -> torch.device:
         available = ", ".join(device for device, ok in there.items() if ok)
         raise ValueError(f"device={name} is not on this machine; there is: auto, {available}")
     return torch.device(name)
-
-
-log = logging.getLogger(__name__)
-
-_STRIP_PIXELS = 2**19
 
 
 class Colorizer:
@@ -46,8 +45,8 @@ class Colorizer:
     """
 
     def __init__(self, model: Network, size: int, device: str = "auto"):
-        if size < 8:
-            raise ValueError(f"size={size} is too small for a network to see anything: 8 or more")
+        if not isinstance(size, int) or size < 8:
+            raise ValueError(f"size={size} must be a whole number from 8 up")
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
         self.size = size

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from glob import glob
 from pathlib import Path
 
-from colorize.data.folder import find_pictures
+from colorize.data.folder import find_pictures, some
 from colorize.media import PICTURE_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 
 def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
@@ -18,7 +21,8 @@ def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
     path = Path(source)
     if path.is_dir():
         folder = Path(output) if output else path.resolve().with_name(path.resolve().name + "_color")
-        files = [file for file in find_pictures(path) if not file.resolve().is_relative_to(folder.resolve())]
+        inside = folder.resolve() != path.resolve() and folder.resolve().is_relative_to(path.resolve())
+        files = [f for f in find_pictures(path) if not (inside and f.resolve().is_relative_to(folder.resolve()))]
         jobs = {file: folder / file.relative_to(path) for file in files}
     elif path.exists() or not any(c in source for c in "*?["):
         if not path.exists():
@@ -27,10 +31,14 @@ def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
         jobs = {path: target / path.name if target.is_dir() or not target.suffix else target}
     else:
         files = [Path(name) for name in sorted(glob(source, recursive=True)) if Path(name).is_file()]
-        results = {_beside(file) for file in files}  # of an earlier run
-        jobs = {f: Path(output) / f.name if output else _beside(f) for f in files if f not in results}
-        if not jobs:
-            raise ValueError(f"input={source} matches no file")
+        jobs = {f: Path(output) / f.name if output else _beside(f) for f in files}
+        results = [file for file in files if file in jobs.values()]  # of an earlier run
+        for result in results:
+            del jobs[result]
+        if results:
+            log.info("left out: %s, results of an earlier run", some([str(result) for result in results]))
+    if not jobs:
+        raise ValueError(f"input={source}: there is nothing to colour")
 
     sources = {file.resolve() for file in jobs}
     taken: dict[Path, Path] = {}

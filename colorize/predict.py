@@ -31,7 +31,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     from colorize.plan import plan
     from colorize.progress import track
 
-    jobs = plan(str(cfg.input), cfg.output, cfg.overwrite)
+    jobs = plan(str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device)
     written, failed = [], []
@@ -42,7 +42,7 @@ def predict(cfg: DictConfig) -> list[Path]:
             write_picture(target, replace(picture, rgb=colorizer(picture.rgb)))
             written.append(target)
         except (MediaError, OSError) as error:
-            failed.append(str(error))
+            failed.append(cli.one_line(error) or str(error))
     if written:
         where = written[0] if len(written) == 1 else written[0].parent
         log.info("coloured %d of %d: %s", len(written), len(jobs), where)

@@ -26,7 +26,6 @@ from rich.table import Table
 from colorize.files import atomic
 
 Row = Mapping[str, Any]  # str, int and float values
-History = dict[str, list[tuple[int, float]]]
 
 _CELL_HEIGHT = 256
 _CELL_WIDTH = 3 * _CELL_HEIGHT  # a wider panorama is fitted into this instead
@@ -59,7 +58,7 @@ _HEADINGS = {  # short, for a terminal
     "ab_mse": "ab MSE",
     "colourfulness": "colour",
     "colourfulness_real": "real",
-    "colourfulness_ratio": "ratio",
+    "colourfulness_ratio": "colour ratio",
 }
 
 
@@ -235,7 +234,7 @@ def print_table(rows: Sequence[Row], columns: Sequence[str] | None = None, title
         numeric = _is_numeric(rows, column)
         digits = max((len(_format(column, row.get(column, ""))) for row in rows), default=0) if numeric else None
         table.add_column(
-            escape(_HEADINGS.get(column, column)),
+            escape(_heading(column)),
             justify="right" if numeric else "left",
             min_width=digits,
             overflow="fold",
@@ -304,6 +303,11 @@ def _markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _heading(column: str) -> str:
+    stage, slash, name = column.rpartition("/")  # "val/psnr" is a PSNR too
+    return stage + slash.replace("/", " ") + _HEADINGS.get(name, name)
 
 
 def _is_numeric(rows: Sequence[Row], column: str) -> bool:

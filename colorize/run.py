@@ -19,7 +19,7 @@ from colorize.callbacks import History, duration
 from colorize.checkpoint import load_checkpoint
 from colorize.cli import FINISHED
 from colorize.data.datamodule import PhotoDataModule
-from colorize.evaluation import contestants, judge, picture_rows, write_sheets
+from colorize.evaluation import COLUMNS, contestants, judge, picture_rows, write_sheets
 from colorize.module import ColorizeModule
 
 log = logging.getLogger(__name__)
@@ -66,10 +66,10 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
     files = datamodule.files.test
     methods = contestants({name: checkpoint}, str(trainer.strategy.root_device))
     rows, scores = judge(methods, files)
-    report.print_table(rows, title=f"Test pictures: {title}")
+    report.print_table(rows, COLUMNS, title=f"{len(files)} test pictures: {title}")
     rows = [{"method": row["method"], "tested on": pictures, **row} for row in rows]
     report.write_table(rows, run_dir / "test")
-    report.write_table(picture_rows(scores), run_dir / "test_pictures")
+    report.write_table(picture_rows(scores, pictures), run_dir / "test_pictures")
     sheets = write_sheets(methods[name], files, scores[name], run_dir, title)
 
     result = {

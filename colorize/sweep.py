@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from colorize.cli import FAILED, FINISHED
 
+_NOT_SHOWN = ("val/loss", "val/colourfulness_ratio", "test/psnr", "best_epoch", "tested on", "failed")  # in a terminal
 SORT_BY = "val/ciede2000"  # never by the test pictures: that would be choosing on them
 
 
@@ -29,7 +30,8 @@ class SweepTable(Callback):
         from colorize import report
 
         folder = Path(config.hydra.sweep.dir)
-        report.print_table(sweep_rows(folder), title=f"{folder}, best {SORT_BY} first")
+        rows = [{k.rpartition(".")[2]: v for k, v in row.items() if k not in _NOT_SHOWN} for row in sweep_rows(folder)]
+        report.print_table(rows, title=f"{folder}, best {SORT_BY} first")
         print(f"table of the sweep: {(folder / 'sweep.md').resolve()}")
 
 

@@ -21,6 +21,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         ValueError: settings or data that cannot be trained on.
     """
     import logging
+    import math
     import os
     import warnings
     from pathlib import Path
@@ -40,20 +41,30 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         logging.getLogger("colorize").setLevel(logging.ERROR)  # the first process speaks for all
     run_dir = Path(cfg.run_dir)
+    if not isinstance(cfg.seed, int):
+        raise ValueError(f"seed={cfg.seed} must be a whole number")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
+    if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
+        raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
+    if cfg.input is not None and cfg.input != cfg.dataset.root:
+        raise ValueError("input= is the picture of experiment=alpha; for a folder: dataset=folder dataset.root=FOLDER")
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep and cfg.ckpt_path == "last":
+        raise ValueError("a sweep (-m) cannot go on with ckpt_path=last: its jobs are new runs")
     # What is wrong in the settings is said before pictures are rendered or read.
     parts = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(parts, dict)
     settings = {part: parts[part] for part in ("model", "loss", "optimizer")}
     scheduler = parts["scheduler"] if parts["scheduler"]["name"] else None
+    if scheduler and scheduler.get("T_max", 0) is None:
+        steps = math.ceil(cfg.dataset.steps_per_epoch / cfg.trainer.accumulate_grad_batches)
+        scheduler["T_max"] = cfg.trainer.max_epochs * steps
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
-    if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
-        raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
     trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
-    if trainer.world_size > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if sweep and trainer.world_size > 1:
         raise ValueError("a sweep (-m) takes one device a job: trainer.devices=1 trainer.num_nodes=1")
 
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)

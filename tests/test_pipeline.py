@@ -105,7 +105,7 @@ class TestColorizer:
         np.testing.assert_array_equal(colorizer(rgb), whole)
 
     def test_a_working_size_that_is_too_small(self, checkpoint: Path):
-        with pytest.raises(ValueError, match="size=4 is too small"):
+        with pytest.raises(ValueError, match="size=4 must be a whole number from 8 up"):
             Colorizer.from_checkpoint(checkpoint, size=4)
 
 
@@ -209,7 +209,7 @@ class TestPredict:
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["z.png"]
 
     @pytest.mark.parametrize(
-        ("source", "message"), [("gone.png", "does not exist"), ("*.png", "matches no file"), ("", "no pictures in")]
+        ("source", "message"), [("gone.png", "does not exist"), ("*.png", "nothing to colour"), ("", "no pictures in")]
     )
     def test_nothing_to_colour(self, checkpoint: Path, tmp_path: Path, source: str, message: str):
         with pytest.raises(ValueError, match=message):

@@ -166,9 +166,9 @@ def test_last_is_the_newest_unfinished_run_of_the_set_and_network(tmp_path: Path
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("dataset.size=64", "size 32 there and 64 here"),
-        ("optimizer.lr=0.5", "'lr': 0.001.* there and .*'lr': 0.5.* here"),
-        ("seed=3", "seed 0 there and 3 here"),
+        ("dataset.size=64", "dataset.size 32 there and 64 here"),
+        ("optimizer.lr=0.5", "optimizer.lr 0.001 there and 0.5 here"),
+        ("seed=3", "dataset.seed 0 there and 3 here"),
         ("dataset.epochs=1", "has its 1 epochs: raise dataset.epochs"),
     ],
 )
@@ -258,7 +258,7 @@ def test_out_of_memory_says_what_to_lower(train, monkeypatch):
         ("model.name=gamma", "no model is called 'gamma'"),
         ("optimizer.name=Adagard", "no optimizer is called 'Adagard'; there are: .*Adagrad"),
         ("optimizer.lr=-1", "learning rate"),
-        ("dataset.batch_size=0", "batch_size=0 must be at least 1"),
+        ("dataset.batch_size=0", "batch_size=0 must be a whole number from 1 up"),
         ("ckpt_path=nowhere.ckpt", "no checkpoint nowhere.ckpt"),
         ("dataset.size=36", "dataset.size=36 must be a multiple of 8"),
         ("dataset.epochs=many", "dataset.epochs=many must be a whole number"),

@@ -108,13 +108,14 @@ class PhotoDataModule(L.LightningDataModule):
     ):
         super().__init__()
         for setting, value in {"size": size, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}.items():
-            if value < 1:
-                raise ValueError(f"dataset.{setting}={value} must be at least 1")
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"dataset.{setting}={value} must be a whole number from 1 up")
         if on_missing not in ("render", "error"):
             raise ValueError(f"dataset.on_missing={on_missing} is not one of: render, error")
         if not 0 <= zoom < 1:
             raise ValueError(f"dataset.zoom={zoom} is not in [0, 1)")
-        self.name, self.root, self.on_missing = name, root, on_missing
+        self.name, self.on_missing = name, on_missing
+        self.root = None if root is None else str(root)  # a folder called 2023 comes as a number
         self.scene, self.scene_counts = scene, scene_counts
         self.size, self.batch_size, self.steps_per_epoch = size, batch_size, steps_per_epoch
         self.val_fraction, self.num_workers, self.seed = val_fraction, num_workers, seed
@@ -142,8 +143,9 @@ class PhotoDataModule(L.LightningDataModule):
 
     @property
     def rendered(self) -> bool:
-        """Whether the pictures are rendered scenes instead of photographs."""
-        return is_rendered(self.folder)
+        """Whether pictures of the set are rendered scenes instead of photographs; after `prepare_data`."""
+        folders = {file.resolve().parent for part in (self.files.train, self.files.test) for file in part}
+        return any((place / scenes.MARKER).exists() for folder in folders for place in (folder, folder.parent))
 
     def prepare_data(self) -> None:
         """Render the set where it was asked for by name and is not there. Once a machine; raises ValueError."""
@@ -158,6 +160,8 @@ class PhotoDataModule(L.LightningDataModule):
             raise ValueError(f"no pictures in {folder.resolve()}: put photographs there or give dataset.root=FOLDER")
         if self.on_missing == "error":
             raise ValueError(f"no pictures in {folder.resolve()} and dataset.on_missing=error: put photographs there")
+        if self.scene not in scenes.COUNTS:
+            raise ValueError(f"dataset.scene={self.scene} cannot be rendered; there are: {', '.join(scenes.COUNTS)}")
         log.warning("no photographs in %s: RENDERING scenes there. Results from them are labelled 'rendered'.", folder)
         scenes.render_set(self.scene, folder, size=max(256, self.size), counts=self.scene_counts)
 
@@ -229,12 +233,6 @@ class PhotoDataModule(L.LightningDataModule):
         with torch.random.fork_rng(devices=[]):  # Kornia draws from the global CPU generator
             torch.default_generator.manual_seed(int(draw))
             return self.augment(rgb).clamp(0.0, 1.0)
-
-
-def is_rendered(place: Path) -> bool:
-    """Whether a folder, a part of it, or what it is a part of (two levels up) carries the renderer's marker."""
-    place = place.resolve()
-    return any((p / scenes.MARKER).exists() for p in (place, *place.parents[:2])) or any(place.rglob(scenes.MARKER))
 
 
 def _as_is(batch: Any) -> Any:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from colorize.media import PICTURE_SUFFIXES, MediaError, read_picture
+from colorize.media import PICTURE_SUFFIXES, MediaError, read_picture, resize
 from colorize.progress import track
 
 log = logging.getLogger(__name__)
@@ -126,11 +125,9 @@ def load_pictures(paths: Sequence[Path], size: int, *, report_grey: bool = False
 
     def decode(path: Path) -> np.ndarray | MediaError:
         try:
-            rgb = read_picture(path).rgb
+            return resize(read_picture(path).rgb, size)
         except MediaError as error:
             return error
-        # BICUBIC in Pillow widens its kernel when it shrinks, so nothing aliases.
-        return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC))
 
     pool = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes and resizes outside the GIL
     try:
