@@ -46,7 +46,7 @@ class TimeEstimate(L.Callback):
         seconds = step * left
         log.info("about %s to go: %.2f s a step, %d steps", duration(seconds), step, left)
         if seconds > self.long and trainer.strategy.root_device.type == "cpu":
-            log.warning("that is long on a CPU: experiment=quick takes a few minutes; a GPU is used where there is one")
+            log.warning("that is long on a CPU: experiment=quick takes minutes; a GPU is used where there is one")
 
 
 class Progress(RichProgressBar):
