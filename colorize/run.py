@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
@@ -23,6 +24,21 @@ from colorize.evaluation import COLUMNS, contestants, judge, picture_rows, write
 from colorize.module import ColorizeModule
 
 log = logging.getLogger(__name__)
+
+
+def check(cfg: DictConfig) -> None:
+    """What no part can see for itself. Raises ValueError that names the setting."""
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ValueError(f"seed={cfg.seed} must be a whole number from 0 up")
+    if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
+        raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
+    if cfg.input is not None and cfg.input != cfg.dataset.root:
+        raise ValueError("input= is the picture of experiment=alpha; for a folder: dataset=folder dataset.root=FOLDER")
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        if cfg.ckpt_path == "last":
+            raise ValueError("a sweep (-m) cannot go on with ckpt_path=last: its jobs are new runs")
+        if cfg.trainer.devices != 1:  # its processes would each start the whole sweep
+            raise ValueError("a sweep (-m) takes one device a job: trainer=auto trainer.devices=1")
 
 
 def start(

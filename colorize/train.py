@@ -27,13 +27,11 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from pathlib import Path
 
     import lightning as L
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
     from hydra.utils import instantiate
 
     from colorize.checkpoint import check_resumable
     from colorize.module import ColorizeModule
-    from colorize.run import finish, start
+    from colorize.run import check, finish, start
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # TensorBoard's way to trace the graph
     for message in ("LeafSpec", "many workers", "Checkpoint directory", "dirpath has changed", "training batches"):
@@ -41,17 +39,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         logging.getLogger("colorize").setLevel(logging.ERROR)  # the first process speaks for all
     run_dir = Path(cfg.run_dir)
-    if not isinstance(cfg.seed, int):
-        raise ValueError(f"seed={cfg.seed} must be a whole number")
+    check(cfg)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
-    if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
-        raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
-    if cfg.input is not None and cfg.input != cfg.dataset.root:
-        raise ValueError("input= is the picture of experiment=alpha; for a folder: dataset=folder dataset.root=FOLDER")
-    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if sweep and cfg.ckpt_path == "last":
-        raise ValueError("a sweep (-m) cannot go on with ckpt_path=last: its jobs are new runs")
     # What is wrong in the settings is said before pictures are rendered or read.
     parts = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(parts, dict)
@@ -64,9 +54,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     module.create_optimizer()
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
     trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
-    if sweep and trainer.world_size > 1:
-        raise ValueError("a sweep (-m) takes one device a job: trainer.devices=1 trainer.num_nodes=1")
-
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")

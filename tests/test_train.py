@@ -261,6 +261,8 @@ def test_out_of_memory_says_what_to_lower(train, monkeypatch):
         ("dataset.batch_size=0", "batch_size=0 must be a whole number from 1 up"),
         ("ckpt_path=nowhere.ckpt", "no checkpoint nowhere.ckpt"),
         ("dataset.size=36", "dataset.size=36 must be a multiple of 8"),
+        ("seed=-1", "seed=-1 must be a whole number from 0 up"),
+        ("input=photo.jpg", "input= is the picture of experiment=alpha"),
         ("dataset.epochs=many", "dataset.epochs=many must be a whole number"),
     ],
 )
