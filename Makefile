@@ -30,7 +30,8 @@ test: $(READY) ## the whole test suite, as CI runs it
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-# Goes on where it was stopped: run it again. EPOCHS=2 tries it out, SETS=pradera does one set.
+# Goes on where it was stopped: run it again. EPOCHS=2 tries it out, SETS=pradera does one set, ARGS= are further
+# settings of train (ARGS=trainer.precision=bf16-mixed: 2 to 3 times faster where the processor knows bfloat16).
 SETS ?= pradera rural banana beach
 REPRODUCED := outputs/reproduce$(EPOCHS:%=-%-epochs)
 reproduce: $(READY) ## the report's runs in full, reference and baseline (hours, even on a GPU)
@@ -39,7 +40,7 @@ reproduce: $(READY) ## the report's runs in full, reference and baseline (hours,
 	  if ls $$runs/*/metrics.json >/dev/null 2>&1; then echo "$$recipe $$set: done, see $$runs"; continue; fi; \
 	  if ls $$runs/*/checkpoints/last.ckpt >/dev/null 2>&1; then resume=ckpt_path=last; fi; \
 	  $(BIN)/python -m colorize.train dataset=$$set experiment=$$recipe output_dir=$(REPRODUCED)/$$recipe \
-	    $$resume $(if $(EPOCHS),dataset.epochs=$(EPOCHS)) || exit 1; done; done
+	    $$resume $(if $(EPOCHS),dataset.epochs=$(EPOCHS)) $(ARGS) || exit 1; done; done
 
 clean: ## remove the environment and caches; data/ and outputs/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

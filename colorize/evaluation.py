@@ -37,7 +37,7 @@ class ConstantColour(Network):
         super().__init__()
         self.register_buffer("ab", torch.tensor(ab).view(1, 2, 1, 1))
 
-    def forward(self, l: Tensor) -> Tensor:
+    def output(self, l: Tensor) -> Tensor:
         return self.ab.expand(len(l), 2, *l.shape[-2:])  # type: ignore[operator]
 
 

@@ -71,21 +71,22 @@ class ColorizeModule(L.LightningModule):
         return self.model(l.to(self.dtype)).float()  # under precision=bf16-true the weights are not float32
 
     def _step(self, batch: dict[str, Tensor], stage: str) -> tuple[Tensor, Tensor]:
-        prediction = self(batch["l"])
-        loss = self.loss(prediction, batch["ab"])
+        output = self.model.output(batch["l"].to(self.dtype)).float()
+        loss = self.loss(self.model, output, batch["ab"])
         size = len(batch["l"])
         if stage == "train":
             self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
             self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
         else:
             self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
-        return loss, prediction
+        return loss, output
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        _, ab = self._step(batch, "val")
+        _, output = self._step(batch, "val")
+        ab = self.model.decode(output)
         self.val_metrics.update(*(to_uint8(l_ab_to_rgb(batch["l"], x)) for x in (ab, batch["ab"])))
 
     def on_validation_epoch_end(self) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from colorize.losses import LOSSES, create_loss
 from colorize.models import MODELS, create_model
+from colorize.models.base import Network
 from colorize.models.encoder_decoder import SameConv2d
 
 
@@ -63,13 +64,14 @@ def test_glorot_initialisation_of_the_reference():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("gamma", {}, "no model is called 'gamma'; there are: alpha, beta"),
+        ("gamma", {}, "no model is called 'gamma'; there are: alpha, beta, unet"),
         ("beta", {"depth": 3}, "its settings are: encoder, extra_layers, decoder, init"),
         ("alpha", {"encoder": [64, "64/3"]}, "'64/3' is not understood"),
         ("beta", {"decoder": ["up", "head"]}, "1 'up' for an encoder that shrinks by 8"),
         ("beta", {"decoder": ["up", "up", "up"]}, "exactly one 'head'"),
         ("beta", {"extra_layers": 10}, "extra_layers=10 is not in 0..9"),
         ("alpha", {"init": "he"}, "torch, glorot"),
+        ("unet", {"widths": [8, 16]}, "model.widths=[8, 16] and model.blocks="),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_would_be_right(name: str, settings: dict, message: str):
@@ -81,9 +83,10 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(name: str, settings: 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_is_zero_for_the_target_and_has_a_gradient_elsewhere(name: str):
     loss, target = create_loss(name), torch.rand(2, 2, 4, 4) - 0.5
-    assert float(loss(target, target)) == 0
+    network = Network()  # whose output is ab
+    assert float(loss(network, target, target)) == 0
     guess = torch.zeros_like(target, requires_grad=True)
-    loss(guess, target).backward()
+    loss(network, guess, target).backward()
     assert guess.grad is not None and guess.grad.abs().max() > 0
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from colorize.models.base import Network
 from colorize.models.encoder_decoder import alpha, beta
+from colorize.models.unet import UNet
 from colorize.names import call_by_name
 
-MODELS: dict[str, Callable[..., Network]] = {"alpha": alpha, "beta": beta}
+MODELS: dict[str, Callable[..., Network]] = {"alpha": alpha, "beta": beta, "unet": UNet}
 
 
 def create_model(name: str, **settings: Any) -> Network:

@@ -8,11 +8,22 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """l (B, 1, H, W) in [0, 1] -> ab (B, 2, H, W) in (-1, 1), both as `colorize.color` scales them.
 
+    A call colours. Training needs what comes before the colour: `output` is what the loss judges, `decode` makes ab of
+    it. A network whose output is ab says nothing about either but `output`.
+
     Attributes:
         stride: H and W must be multiples of it.
     """
 
     stride: int
 
-    def forward(self, l: Tensor) -> Tensor:
+    def output(self, l: Tensor) -> Tensor:
+        """l (B, 1, H, W) -> the network's own output: ab (B, 2, H, W), or what `decode` makes ab of."""
         raise NotImplementedError
+
+    def decode(self, output: Tensor) -> Tensor:
+        """The output -> ab (B, 2, H, W) in (-1, 1)."""
+        return output
+
+    def forward(self, l: Tensor) -> Tensor:
+        return self.decode(self.output(l))

@@ -66,7 +66,7 @@ class EncoderDecoder(Network):
                     nn.init.xavier_uniform_(module.weight)
                     nn.init.zeros_(module.bias)
 
-    def forward(self, l: Tensor) -> Tensor:
+    def output(self, l: Tensor) -> Tensor:
         return self.layers(l)
 
 

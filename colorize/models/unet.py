@@ -1,0 +1,96 @@
+"""A U-Net for colour: strided encoder, skip connections, global context; half resolution and below throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorize.models.base import Network
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, batch norm, ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around an identity (He et al., CVPR 2016)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = ConvBlock(channels, channels)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)), inplace=True)
+
+
+class GlobalContext(nn.Module):
+    """What the whole picture shows, added everywhere: mean and maximum of each channel through two linear layers.
+
+    A patch of lightness alone does not tell a strawberry from a stone; the scene does (Iizuka et al., SIGGRAPH 2016).
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(2 * channels, channels), nn.ReLU(inplace=True), nn.Linear(channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))[:, :, None, None]
+
+
+class UNet(Network):
+    """l (B, 1, H, W) in [0, 1] -> ab (B, 2, H, W) in (-1, 1) (Ronneberger et al., MICCAI 2015, with strided steps).
+
+    Colour is soft: the eye and every codec store it at half resolution, so nothing here is computed above that, and
+    ab is upsampled bilinearly at the end, after tanh.
+
+    Args:
+        widths: channels at 1/2, 1/4, 1/8, ... of the picture's side.
+        blocks: residual blocks at each of these.
+    """
+
+    def __init__(self, widths: Sequence[int] = (24, 64, 128, 256, 256), blocks: Sequence[int] = (0, 0, 1, 1, 1)):
+        super().__init__()
+        if len(widths) < 2 or len(blocks) != len(widths) or min(widths) < 1:
+            raise ValueError(
+                f"model.widths={list(widths)} and model.blocks={list(blocks)} must name two levels or more, alike"
+            )
+        self.stride = 2 ** len(widths)
+        channels = (1, *widths)
+        self.encoder = nn.ModuleList(
+            nn.Sequential(ConvBlock(below, width, stride=2), *(ResidualBlock(width) for _ in range(count)))
+            for below, width, count in zip(channels[:-1], widths, blocks, strict=True)
+        )
+        self.context = GlobalContext(widths[-1])
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))  # (deep, shallow) from the bottom up
+        self.narrow = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for deep, shallow in pairs)
+        self.decoder = nn.ModuleList(ConvBlock(shallow, shallow) for _, shallow in pairs)
+        self.head = nn.Conv2d(widths[0], 2, 3, padding=1)
+
+    def output(self, l: Tensor) -> Tensor:
+        skips = []
+        x = l - 0.5
+        for level in self.encoder:
+            x = level(x)
+            skips.append(x)
+        x = self.context(skips.pop())
+        for narrow, level in zip(self.narrow, self.decoder, strict=True):
+            # Added, not joined as in the paper: a third of the arithmetic at the fine levels, where it all is.
+            x = level(_twice(narrow(x)) + skips.pop())
+        return _twice(torch.tanh(self.head(x)))
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
