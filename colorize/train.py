@@ -47,9 +47,10 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(parts, dict)
     settings = {part: parts[part] for part in ("model", "loss", "optimizer")}
     scheduler = parts["scheduler"] if parts["scheduler"]["name"] else None
-    if scheduler and scheduler.get("T_max", 0) is None:
-        steps = math.ceil(cfg.dataset.steps_per_epoch / cfg.trainer.accumulate_grad_batches)
-        scheduler["T_max"] = cfg.trainer.max_epochs * steps
+    for length in ("T_max", "total_steps"):  # each scheduler's word for it
+        if scheduler and scheduler.get(length, 0) is None:
+            steps = math.ceil(cfg.dataset.steps_per_epoch / cfg.trainer.accumulate_grad_batches)
+            scheduler[length] = cfg.trainer.max_epochs * steps
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
