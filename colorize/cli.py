@@ -17,7 +17,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 # No file that is loaded may run code, whoever loads it.
@@ -40,9 +40,11 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("basename", _basename, replace=True)
 
 
-def _basename(path: str | None) -> str:
+def _basename(path: str | ListConfig | None) -> str:
     if path is None:
         raise ValueError("dataset.root= is missing: the folder of pictures")
+    if isinstance(path, ListConfig):
+        return "+".join(_basename(entry) for entry in path)
     resolved = Path(str(path)).expanduser().resolve()  # a folder called 2023 comes as a number
     return resolved.stem if resolved.is_file() else resolved.name
 

@@ -20,6 +20,7 @@ from colorize.callbacks import History, duration
 from colorize.checkpoint import load_checkpoint
 from colorize.cli import FINISHED
 from colorize.data.datamodule import PhotoDataModule
+from colorize.data.folder import some
 from colorize.evaluation import COLUMNS, contestants, judge, picture_rows, write_sheets
 from colorize.module import ColorizeModule
 
@@ -47,8 +48,8 @@ def start(
     """Say what is trained on what, where, and where the results will be."""
     millions = sum(p.numel() for p in module.model.parameters()) / 1e6
     train, val = (len(datamodule.pictures(part)) for part in ("train", "val"))
-    pictures, folder = report.kind(datamodule.rendered), datamodule.folder.resolve()
-    log.info("%s (%.2f M parameters) on %s", module.hparams["model"]["name"], millions, folder)
+    pictures, folders = report.kind(datamodule.rendered), some([str(path.resolve()) for path in datamodule.folders])
+    log.info("%s (%.2f M parameters) on %s", module.hparams["model"]["name"], millions, folders)
     log.info("%d training and %d validation pictures (%s)", train, val, pictures)
     epochs, steps, seed = trainer.max_epochs, datamodule.steps_per_epoch, datamodule.seed
     log.info("%d epochs of %d steps on %s, seed %d", epochs, steps, hardware(trainer), seed)

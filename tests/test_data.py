@@ -240,7 +240,7 @@ class TestRendering:
         data = PhotoDataModule("beach", scene="beach", scene_counts=(4, 2), size=32)
         data.prepare_data()
         assert "RENDERING" in caplog.text
-        assert data.rendered and data.folder == Path("data/beach")
+        assert data.rendered and data.folders == [Path("data/beach")]
         assert len(data.files.train) == 3 and len(data.files.test) == 2
         caplog.clear()
         data.prepare_data()  # there now

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +13,14 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from kornia.augmentation import RandomAffine
+from kornia.augmentation import RandomAffine, RandomHorizontalFlip
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from colorize.color import rgb_to_l_ab, to_float
 from colorize.data import scenes
+from colorize.data.degrade import DEGRADATIONS
+from colorize.data.duplicates import near_duplicates
 from colorize.data.folder import Split, load_pictures, split_set
 
 log = logging.getLogger(__name__)
@@ -68,14 +71,17 @@ class PictureSampler(DistributedSampler):
 class PhotoDataModule(L.LightningDataModule):
     """Photographs in ``root/{train,val,test}``, as batches ``{"l", "ab"}`` on the trainer's device.
 
-    The loader hands over uint8 RGB (B, 3, size, size). On the device, `on_after_batch_transfer` draws one affine
-    transform a picture (while training only) and converts to ``l`` (B, 1, size, size) in [0, 1] and ``ab``
-    (B, 2, size, size) in (-1, 1). What is drawn depends on (seed, epoch, step, rank) alone and is drawn on the CPU:
-    the same on every device and after resuming.
+    The loader hands over uint8 RGB (B, 3, size, size). On the device, `on_after_batch_transfer` converts to ``l``
+    (B, 1, size, size) in [0, 1] and ``ab`` (B, 2, size, size) in (-1, 1); while training it first mirrors and
+    transforms each picture and afterwards degrades its ``l`` alone. What is drawn depends on (seed, epoch, step, rank)
+    alone and is drawn on the CPU: the same on every device and after resuming.
+
+    Several folders are one set: each is split by its own rule and the parts are joined. Training pictures that are near
+    duplicates of a validation or test picture of any of the folders are left out.
 
     Args:
         name: the set's name; ``data/<name>`` is its folder where ``root`` is None.
-        root: folder or single picture. One that is given must exist; nothing is ever rendered for it.
+        root: folder or single picture, or a list of them. What is given must exist; nothing is ever rendered for it.
         scene: kind of scene to render where ``root`` is None and ``data/<name>`` is missing; None for never.
         scene_counts: how many to render for train and test; None for the kind's own numbers.
         on_missing: "error" refuses to render.
@@ -84,6 +90,8 @@ class PhotoDataModule(L.LightningDataModule):
         steps_per_epoch: batches an epoch and process.
         val_fraction: share of the training pictures kept for validation where there is no ``val/``.
         shear, rotation, zoom: bounds of the augmentation in radians, degrees and as 1 +- zoom for each axis.
+        flip: share of the training pictures that are mirrored, left to right, before that; the report has none.
+        degrade: what is done to ``l`` while training, one of `colorize.data.degrade.DEGRADATIONS`.
         num_workers: loader processes; indexing a tensor in memory needs none.
         seed: of the order of the pictures and of the augmentation.
     """
@@ -91,7 +99,7 @@ class PhotoDataModule(L.LightningDataModule):
     def __init__(
         self,
         name: str,
-        root: str | None = None,
+        root: str | Sequence[str] | None = None,
         *,
         scene: str | None = None,
         scene_counts: tuple[int, int] | None = None,
@@ -103,6 +111,8 @@ class PhotoDataModule(L.LightningDataModule):
         shear: float = 0.2,
         rotation: float = 20.0,
         zoom: float = 0.2,
+        flip: float = 0.0,
+        degrade: str = "none",
         num_workers: int = 0,
         seed: int = 0,
     ):
@@ -114,8 +124,16 @@ class PhotoDataModule(L.LightningDataModule):
             raise ValueError(f"dataset.on_missing={on_missing} is not one of: render, error")
         if not 0 <= zoom < 1:
             raise ValueError(f"dataset.zoom={zoom} is not in [0, 1)")
+        if not isinstance(flip, int | float) or not 0 <= flip <= 1:
+            raise ValueError(f"dataset.flip={flip} is not in [0, 1]")
+        if degrade not in DEGRADATIONS:
+            raise ValueError(f"dataset.degrade={degrade} is not one of: {', '.join(DEGRADATIONS)}")
         self.name, self.on_missing = name, on_missing
-        self.root = None if root is None else str(root)  # a folder called 2023 comes as a number
+        self.root: str | list[str] | None  # a folder called 2023 comes as a number
+        if isinstance(root, Sequence) and not isinstance(root, str):
+            self.root = [str(entry) for entry in root]
+        else:
+            self.root = None if root is None else str(root)
         self.scene, self.scene_counts = scene, scene_counts
         self.size, self.batch_size, self.steps_per_epoch = size, batch_size, steps_per_epoch
         self.val_fraction, self.num_workers, self.seed = val_fraction, num_workers, seed
@@ -126,6 +144,7 @@ class PhotoDataModule(L.LightningDataModule):
             "seed": seed,
         }
         self._recipe |= {"val_fraction": val_fraction, "shear": shear, "rotation": rotation, "zoom": zoom}
+        self._recipe |= {"flip": float(flip), "degrade": degrade}
         shear_degrees = math.degrees(shear)
         self.augment = RandomAffine(
             degrees=rotation,
@@ -134,12 +153,16 @@ class PhotoDataModule(L.LightningDataModule):
             padding_mode="border",
             p=1.0,
         )
+        self.mirror = RandomHorizontalFlip(p=flip)
+        self.degrade = DEGRADATIONS[degrade]
         self._pictures: dict[str, Tensor] = {}
 
     @property
-    def folder(self) -> Path:
-        """Where the pictures are."""
-        return Path(self.root).expanduser() if self.root is not None else Path("data") / str(self.name)
+    def folders(self) -> list[Path]:
+        """Where the pictures are: one folder, or those of a union."""
+        if self.root is None:
+            return [Path("data") / str(self.name)]
+        return [Path(entry).expanduser() for entry in ([self.root] if isinstance(self.root, str) else self.root)]
 
     @property
     def rendered(self) -> bool:
@@ -149,9 +172,14 @@ class PhotoDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Render the set where it was asked for by name and is not there. Once a machine; raises ValueError."""
-        folder = self.folder
-        if self.root is not None and not folder.exists():
-            raise ValueError(f"dataset.root={self.root} does not exist")
+        if not self.folders:
+            raise ValueError("dataset.root=[] names no folder")
+        for folder in self.folders if self.root is not None else ():
+            if not folder.exists():
+                raise ValueError(f"dataset.root={folder} does not exist")
+            if sum(folder.resolve() == other.resolve() for other in self.folders) > 1:
+                raise ValueError(f"dataset.root names {folder} twice")
+        folder = self.folders[0]
         if folder.is_symlink() and not folder.exists():
             raise ValueError(f"{folder} is a link to {folder.readlink()}, which does not exist")
         if self.root is not None or (folder.exists() and not scenes.is_blank(folder)):
@@ -168,14 +196,29 @@ class PhotoDataModule(L.LightningDataModule):
     @cached_property
     def files(self) -> Split:
         """The files of train, val and test; after `prepare_data`."""
-        return split_set(self.folder, self.val_fraction)
+        splits = [split_set(folder, self.val_fraction) for folder in self.folders]
+        return Split(*([file for split in splits for file in getattr(split, p)] for p in ("train", "val", "test")))
 
     def setup(self, stage: str | None = None) -> None:
         """Decode the training and validation pictures, once. Raises ValueError."""
-        for part in ("train", "val"):
-            if part not in self._pictures:
-                paths = getattr(self.files, part)
-                self._pictures[part], _ = load_pictures(paths, self.size, report_grey=part == "train")
+        if self._pictures:
+            return
+        train, _ = load_pictures(self.files.train, self.size, report_grey=True)
+        val, _ = load_pictures(self.files.val, self.size)
+        if len(self.folders) > 1:
+            train = self._without_duplicates(train, val)
+        self._pictures = {"train": train, "val": val}
+
+    def _without_duplicates(self, train: Tensor, val: Tensor) -> Tensor:
+        """The training pictures of a union that no folder of it holds out, under whatever name."""
+        test, _ = load_pictures(self.files.test, self.size)  # to compare; they are judged from their files
+        known = near_duplicates(train, val) | near_duplicates(train, test)
+        if known.all():
+            raise ValueError(f"dataset.root={self.root}: every training picture is also one to validate or test on")
+        if known.any():
+            what = "training pictures left out: a folder holds the same picture out to validate or test"
+            log.info("%d of %d %s", int(known.sum()), len(known), what)
+        return train[~known]
 
     def pictures(self, part: Literal["train", "val"]) -> Tensor:
         """uint8 RGB (N, 3, size, size) of one part, after `setup`."""
@@ -192,11 +235,15 @@ class PhotoDataModule(L.LightningDataModule):
         """What a checkpoint remembers of its training set; plain values."""
         return {
             "name": self.name,
-            "root": None if self.root is None else str(self.folder.resolve()),
+            "root": self._resolved_root(),
             "rendered": self.rendered,
             "mean_ab": self.mean_ab(),
             **self._recipe,
         }
+
+    def _resolved_root(self) -> str | list[str] | None:
+        paths = [str(folder.resolve()) for folder in self.folders]
+        return None if self.root is None else paths[0] if isinstance(self.root, str) else paths
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", draws=self.steps_per_epoch * self.batch_size)
@@ -221,18 +268,33 @@ class PhotoDataModule(L.LightningDataModule):
         if not (isinstance(batch, Tensor) and batch.dtype == torch.uint8):
             return batch  # the network's example input, on its way to the TensorBoard graph
         rgb = to_float(batch)
-        if self.trainer is not None and self.trainer.training:
-            step = self.trainer.fit_loop.epoch_loop.batch_idx + 1  # it counts a batch once it has been handed over
-            rgb = self.augmented(rgb, self.trainer.current_epoch, step, self.trainer.global_rank)
-        l, ab = rgb_to_l_ab(rgb)
-        return {"l": l, "ab": ab}
+        if self.trainer is None or not self.trainer.training:
+            l, ab = rgb_to_l_ab(rgb)
+            return {"l": l, "ab": ab}
+        step = self.trainer.fit_loop.epoch_loop.batch_idx + 1  # it counts a batch once it has been handed over
+        when = (self.trainer.current_epoch, step, self.trainer.global_rank)
+        l, ab = rgb_to_l_ab(self.augmented(rgb, *when))
+        return {"l": self.degraded(l, *when), "ab": ab}
 
     def augmented(self, rgb: Tensor, epoch: int, step: int, rank: int) -> Tensor:
         """RGB (B, 3, H, W) in [0, 1] -> the same, each picture transformed as drawn from (seed, epoch, step, rank)."""
-        draw = np.random.SeedSequence([self.seed, epoch, step, rank]).generate_state(1, np.uint64)[0]
-        with torch.random.fork_rng(devices=[]):  # Kornia draws from the global CPU generator
-            torch.default_generator.manual_seed(int(draw))
+        with self._drawing("flip", epoch, step, rank):
+            rgb = self.mirror(rgb)
+        with self._drawing("affine", epoch, step, rank):
             return self.augment(rgb).clamp(0.0, 1.0)
+
+    def degraded(self, l: Tensor, epoch: int, step: int, rank: int) -> Tensor:
+        """l (B, 1, H, W) in [0, 1] -> the same, each picture degraded as drawn from (seed, epoch, step, rank)."""
+        with self._drawing("degrade", epoch, step, rank):
+            return self.degrade(l)
+
+    @contextmanager
+    def _drawing(self, what: Literal["affine", "flip", "degrade"], *when: int) -> Iterator[None]:
+        """Seed the global CPU generator, which Kornia draws from, anew for each kind of draw: none moves another."""
+        seeds = np.random.SeedSequence([self.seed, *when]).generate_state(3, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(seeds[("affine", "flip", "degrade").index(what)]))
+            yield
 
 
 def _as_is(batch: Any) -> Any:
