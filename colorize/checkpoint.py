@@ -1,55 +1,209 @@
-"""Checkpoints: reading one safely, and finding the newest."""
+"""Checkpoints and weights files: reading one safely, writing what ships, and choosing which to colour with."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
 
+import colorize
 from colorize.cli import FINISHED
+from colorize.files import atomic
 from colorize.models import create_model
 from colorize.models.base import Network
+
+log = logging.getLogger(__name__)
+
+SHIPPED = Path(__file__).resolve().parent / "weights"  # NAME.safetensors, and NAME.md: its card
+GENERAL = "general"  # what weights=auto is
+FORMAT = "1"  # of a weights file's metadata; raised when an older colorize could not read it rightly
 
 
 class Checkpoint(NamedTuple):
     """A trained network with what its checkpoint says of it."""
 
-    model: Network  # on the CPU, in evaluation mode
+    model: Network  # on the CPU, in evaluation mode, float32
     name: str  # of the network
-    data: dict[str, Any]  # of the training set: name, root, rendered, size, mean_ab
+    data: dict[str, Any]  # of the training set: name, root (None in a weights file), rendered, size, mean_ab
     epoch: int  # after which it was saved, from 0
-    settings: dict[str, Any]  # every argument of ColorizeModule
+    steps: int  # of the optimizer until then
+    settings: dict[str, Any]  # every argument of ColorizeModule; of a weights file model and data alone
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """The network of a training checkpoint, from this file alone. Runs no code from the file.
+    """The network of a training checkpoint (.ckpt) or a weights file (.safetensors, see `save_weights`).
+
+    From this file alone, and without running code from it.
 
     Raises:
-        ValueError: no such file, not a checkpoint of Colorize, damaged, or of a network this version does not have.
+        ValueError: no such file, not one of Colorize, damaged, of another version, or of a network this version does
+            not have.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint {path}" + (": it is a folder" if path.is_dir() else ""))
+    settings, weights, epoch, steps = (_read_weights if is_weights_file(path) else _read_training)(path)
+    try:
+        model = create_model(**settings["model"])
+    except Exception as error:  # settings of another version may fail anywhere in a constructor
+        raise ValueError(
+            f"{path} holds a network that this version of Colorize cannot build ({error}): update colorize"
+        ) from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights in {path} do not fit the network it names, {settings['model']}: they are of another network"
+        ) from error
+    model = model.to(memory_format=torch.channels_last).eval()
+    return Checkpoint(model, settings["model"]["name"], settings["data"], epoch, steps, settings)
+
+
+Content = tuple[dict[str, Any], dict[str, Tensor], int, int]  # settings, the network's state, epoch, steps
+
+
+def _read_training(path: Path) -> Content:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is damaged or no checkpoint of Colorize")
     try:
         # mmap: the optimizer's state, twice the network's size, is never read
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         settings, state = content["hyper_parameters"], content["state_dict"]
-        name, data, epoch = settings["model"]["name"], settings["data"], content["epoch"]
         weights = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
+        _ = settings["model"]["name"], settings["data"]
+        return settings, weights, content["epoch"], content["global_step"]
     except Exception as error:  # zipfile, pickle, torch and a dict of another shape each raise their own
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path} is damaged or no checkpoint of Colorize ({reason})") from error
-    model = create_model(**settings["model"])
+
+
+def is_weights_file(path: str | Path) -> bool:
+    """Whether the name is that of a weights file."""
+    return Path(path).suffix.lower() == ".safetensors"
+
+
+def save_weights(checkpoint: Checkpoint, path: str | Path, card: str) -> None:
+    """Write a network to share: a .safetensors file in half precision, a quarter of its training checkpoint or less.
+
+    The header's metadata hold ``colorize.weights`` (the version of all this), ``about`` (JSON: model, its settings;
+    data, of the training set; epoch, steps and the version of colorize), ``card`` (what a person should know of them,
+    Markdown) and ``sha256`` of everything, since the format itself notices a lost byte but no changed one. Of the
+    training set stay its name and figures, and not where it was.
+
+    Raises:
+        ValueError: another suffix, or weights that are beyond half precision (65504).
+    """
+    if not is_weights_file(path):
+        raise ValueError(f"{path} must end in .safetensors")
+    weights = {name: _half(value).contiguous() for name, value in checkpoint.model.state_dict().items()}
+    infinite = [name for name, value in weights.items() if not value.isfinite().all()]
+    if infinite:
+        raise ValueError(f"the network's {infinite[0]} is not finite in half precision: its training diverged")
+    about = json.dumps(
+        {
+            "model": checkpoint.settings["model"],
+            "data": {key: checkpoint.data[key] for key in ("name", "rendered", "size", "mean_ab")},
+            "epoch": checkpoint.epoch,
+            "steps": checkpoint.steps,
+            "colorize": colorize.__version__,
+        }
+    )
+    metadata = {"colorize.weights": FORMAT, "about": about, "card": card, "sha256": _digest(about, card, weights)}
+    with atomic(path) as temporary:
+        temporary.write_bytes(save(weights, metadata))  # save_file's are readable by their owner alone
+
+
+def _half(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value  # batch norm counts its batches
+
+
+def _digest(about: str, card: str, weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(f"{about}\n{card}\n".encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read_weights(path: Path) -> Content:
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit the network it names, {settings['model']}") from error
-    return Checkpoint(model.to(memory_format=torch.channels_last).eval(), name, data, epoch, settings)
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except Exception as error:  # SafetensorError, OSError and, for what a header may claim, others
+        reason = f"{error}".splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is damaged or no weights file ({reason})") from error
+    version = metadata.get("colorize.weights")
+    if version is None:
+        raise ValueError(f"{path} is no weights file of Colorize: benchmarks/ship.py makes one of a checkpoint")
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} holds weights of another version ({version}; this colorize reads {FORMAT}): update colorize or "
+            "retrain"
+        )
+    try:
+        if metadata["sha256"] != _digest(metadata["about"], metadata["card"], weights):
+            raise ValueError("its checksum is another")
+        about = json.loads(metadata["about"])
+        model, data = about["model"], {"root": None, **about["data"]}
+        _ = model["name"], data["name"], data["rendered"], data["size"], data["mean_ab"]
+        return {"model": model, "data": data}, weights, about["epoch"], about["steps"]
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}): fetch it anew") from error
+
+
+_WHILE_TRAINING = {"init", "backbone_weights", "frozen", "cache"}  # settings that no trained weight depends on
+
+
+def start_weights(network: Network, settings: Mapping[str, Any], source: str) -> None:
+    """Put the weights that ``finetune=source`` names into a freshly built network, batch-norm buffers included.
+
+    Args:
+        network: what ``settings`` built, `create_model`'s arguments.
+        source: auto or the name of a shipped network, a .ckpt or a .safetensors file.
+
+    Raises:
+        ValueError: no such weights, or they are of a network of other settings.
+    """
+    is_file = is_weights_file(source) or source.endswith(".ckpt")
+    path = Path(source) if is_file else _shipped_path("finetune", source)
+    checkpoint = load_checkpoint(path)
+    # As JSON has them: a tuple there may be a list here. What one of both does not say is the default.
+    there, here = (json.loads(json.dumps(dict(s))) for s in (checkpoint.settings["model"], settings))
+    differing = {key for key in there.keys() & here.keys() if there[key] != here[key]} - _WHILE_TRAINING
+    if "name" in differing:
+        is_other = f"holds {there['name']}, and model={here['name']} is another network: give model={there['name']}"
+    elif differing:
+        what = (f"{key} {there[key]} and model.{key}={here[key]} is" for key in sorted(differing))
+        is_other = f"holds {there['name']} with {', '.join(what)} asked for: give the same"
+    else:
+        try:
+            network.load_state_dict(checkpoint.model.state_dict())
+        except RuntimeError:
+            is_other = f"holds {there['name']} with other layers than model= asks for: its settings are {there}"
+        else:
+            log.info("starting from %s", describe(checkpoint, path))
+            return
+    raise ValueError(f"finetune={source} {is_other}")
+
+
+def describe(checkpoint: Checkpoint, path: str | Path) -> str:
+    """Which weights these are, for one line of the log."""
+    path = Path(path)
+    if path.resolve() in shipped().values():
+        card = f"colorize/weights/{path.stem}.md"
+        return f"{path.stem}, shipped with colorize {colorize.__version__}; research use only, see {card}"
+    pictures = "rendered scenes" if checkpoint.data["rendered"] else "photographs"
+    return f"{checkpoint.name}, trained on {checkpoint.data['name']} ({pictures}): {path}"
 
 
 def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: int) -> None:
@@ -62,6 +216,11 @@ def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: i
         ValueError: the checkpoint cannot be read, was made by another recipe, or has no epochs left.
     """
     checkpoint = load_checkpoint(path)
+    if is_weights_file(path):
+        raise ValueError(
+            f"cannot go on from {path}: it holds weights and no state of a training; start from it with "
+            f"finetune={path} instead of ckpt_path="
+        )
     before, now = _recipe(checkpoint.settings), _recipe(settings)
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
@@ -81,18 +240,43 @@ def _recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def choose_checkpoint(ckpt_path: str | None, weights: str, output_dir: str) -> Path:
-    """Which weights to colour with: ``ckpt_path`` first, then ``weights``, which is "last" so far.
+def shipped() -> dict[str, Path]:
+    """The weights files that came with this installation, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
 
-    "last" is the best checkpoint of the newest finished run under ``output_dir``.
+
+def choose_checkpoint(ckpt_path: str | None, weights: str, output_dir: str) -> Path:
+    """Which weights to colour with: ``ckpt_path`` first, then what ``weights`` says.
+
+    That is the name of a shipped network; "auto", the general one; or "last", the best checkpoint of the newest
+    finished run under ``output_dir``.
 
     Raises:
         ValueError: there is none; the message says how to get one.
     """
     if ckpt_path is not None:
         return Path(ckpt_path)
-    if weights != "last":
-        raise ValueError(f"weights={weights} is not known; there is: last (or give ckpt_path=)")
+    return _newest_finished(output_dir) if weights == "last" else _shipped_path("weights", weights)
+
+
+def _shipped_path(option: str, name: str) -> Path:
+    """The weights file that ``option=name`` means. Raises ValueError that lists what there is."""
+    there = shipped()
+    path = there.get(GENERAL if name == "auto" else name)
+    if path is not None:
+        return path
+    if name in ("auto", GENERAL):
+        raise ValueError(
+            f"{option}={name}: {SHIPPED / GENERAL}.safetensors is not in this installation; install colorize anew, or "
+            "train a network (python -m colorize.train dataset=pradera experiment=quick) and take it with "
+            + ("weights=last or ckpt_path=" if option == "weights" else f"{option}=PATH.ckpt")
+        )
+    names = ", ".join(["auto", *(["last"] if option == "weights" else []), *there])
+    file = "(or give ckpt_path=)" if option == "weights" else "(or a .ckpt or .safetensors file)"
+    raise ValueError(f"{option}={name} is not known; there is: {names} {file}")
+
+
+def _newest_finished(output_dir: str) -> Path:
     finished = [path for path in Path(output_dir).rglob(FINISHED) if (path.parent / "checkpoints/best.ckpt").is_file()]
     if not finished:
         raise ValueError(

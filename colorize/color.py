@@ -8,12 +8,15 @@ of the surrounding code: bfloat16 would err by half an L unit.
 
 from __future__ import annotations
 
+from functools import cache
+
 import kornia.color
 import torch
 from torch import Tensor
 
 L_SCALE = 100.0
 AB_SCALE = 128.0
+BIN_SIZE = 10.0  # of `ab_bins`, in units of a and b
 
 # A colour counts as inside the gamut when sRGB leaves [0, 1] by less than this: far below the 1/255 of a uint8 step,
 # far above float32's rounding of white.
@@ -54,6 +57,21 @@ def l_ab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:
     with torch.autocast(l.device.type, enabled=False):
         l, ab = l.float(), ab.float()
         return _unclipped_rgb(l, clamp_to_gamut(l, ab)).clamp(0.0, 1.0)
+
+
+@cache
+def ab_bins() -> Tensor:
+    """The colour classes of Zhang, Isola and Efros (ECCV 2016): centres (Q, 2), scaled like ab, on a grid of 10 units.
+
+    A grid point is a class where it is the nearest one to some colour of sRGB: 261 are. (The paper counts 313, with a
+    hull drawn more generously than sRGB's gamut.)
+    """
+    # A colour inside the RGB cube shares its (a, b) with a lighter one on the cube's surface: the faces are enough.
+    ends, levels = torch.tensor([0.0, 1.0]), torch.linspace(0.0, 1.0, 86)
+    faces = torch.cartesian_prod(ends, levels, levels)
+    rgb = torch.cat([faces.roll(channel, dims=1) for channel in range(3)])
+    ab = rgb_to_lab(rgb.T[None, :, :, None])[0, 1:, :, 0].T
+    return (ab / BIN_SIZE).round().unique(dim=0) * (BIN_SIZE / AB_SCALE)
 
 
 def clamp_to_gamut(l: Tensor, ab: Tensor) -> Tensor:

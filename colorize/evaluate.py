@@ -35,11 +35,16 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
         raise ValueError("ckpt_path=[] names no checkpoint")
     checkpoints = dict(zip(labels(paths), map(load_checkpoint, paths), strict=True))
     if cfg.get("dataset") is None:
-        sets = {(c.data["name"], c.data["root"]) for c in checkpoints.values()}
+        sets = {str((c.data["name"], c.data["root"])): (c.data["name"], c.data["root"]) for c in checkpoints.values()}
         if len(sets) > 1:
-            names = ", ".join(sorted(name for name, _ in sets))
+            names = ", ".join(sorted(name for name, _ in sets.values()))
             raise ValueError(f"the checkpoints are of several sets ({names}): say with dataset= which to judge them on")
-        datamodule = PhotoDataModule(*sets.pop())
+        name, root = next(iter(sets.values()))
+        if root is None and not (Path("data") / str(name)).exists():
+            raise ValueError(
+                f"{paths[0]} was trained on {name}, which is not in data/ here: say with dataset= what to judge on"
+            )
+        datamodule = PhotoDataModule(name, root)
     else:
         datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"})
     if cfg.eval.size is not None and (not isinstance(cfg.eval.size, int) or cfg.eval.size < 8):

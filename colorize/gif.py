@@ -1,4 +1,6 @@
-"""python -m colorize.gif input=waves.gif          colour a GIF: same size, same timing, same loop -> waves_color.gif"""
+"""python -m colorize.gif input=waves.gif          colour a GIF: same size, same timing, same loop -> waves_color.gif
+python -m colorize.gif input=waves.gif weights=last                  by the network you trained last
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch import Tensor, optim
 from torch.optim import lr_scheduler
 
 from colorize.color import l_ab_to_rgb, to_uint8
-from colorize.losses import create_loss
+from colorize.losses import check_head, create_loss
 from colorize.metrics import PictureMetrics
 from colorize.models import create_model
 from colorize.names import call_by_name
@@ -59,6 +59,7 @@ class ColorizeModule(L.LightningModule):
         # channels_last: a third less time a step on a CPU, where convolutions would else reorder their input.
         self.model = create_model(**model).to(memory_format=torch.channels_last)
         self.loss = create_loss(**loss)
+        check_head(self.model, loss["name"])
         if not isinstance(data["size"], int) or data["size"] % self.model.stride:
             raise ValueError(
                 f"dataset.size={data['size']} must be a multiple of {self.model.stride} for {model['name']}"

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorize.checkpoint import load_checkpoint
+from colorize.checkpoint import describe, load_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
 from colorize.models.base import Network
 
@@ -53,10 +53,9 @@ class Colorizer:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, size: int | None = None, device: str = "auto") -> Colorizer:
-        """From a checkpoint alone, and say which. ``size`` None: what the network was trained at. Raises ValueError."""
+        """From its file alone, and say which. ``size`` None: what the network was trained at. Raises ValueError."""
         checkpoint = load_checkpoint(path)
-        pictures = "rendered scenes" if checkpoint.data["rendered"] else "photographs"
-        log.info("weights: %s, trained on %s (%s): %s", checkpoint.name, checkpoint.data["name"], pictures, path)
+        log.info("weights: %s", describe(checkpoint, path))
         return cls(checkpoint.model, checkpoint.data["size"] if size is None else size, device)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:

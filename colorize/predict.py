@@ -1,5 +1,5 @@
 """python -m colorize.predict input=photos/ [output=coloured/]     colour pictures at their own size
-python -m colorize.predict input=photo.jpg ckpt_path=RUN/checkpoints/best.ckpt
+python -m colorize.predict input=photo.jpg weights=last            by the network you trained last
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     import lightning as L
     from hydra.utils import instantiate
 
-    from colorize.checkpoint import check_resumable
+    from colorize.checkpoint import check_resumable, start_weights
     from colorize.module import ColorizeModule
     from colorize.run import check, finish, start
 
@@ -53,6 +53,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
             scheduler[length] = cfg.trainer.max_epochs * steps
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
+    if cfg.finetune is not None and cfg.ckpt_path is None:
+        start_weights(module.model, settings["model"], str(cfg.finetune))
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
     trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
@@ -62,6 +64,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     resume = run_dir / "checkpoints/last.ckpt" if cfg.ckpt_path == "last" else cfg.ckpt_path
     if resume is not None:
         check_resumable(resume, module.hparams, trainer.max_epochs)
+    else:
+        module.model.prepare(datamodule.pictures("train"))
 
     start(run_dir, datamodule, module, trainer, resume)
     try:

@@ -35,7 +35,7 @@ def test_train_predict_and_gif_from_another_folder(tmp_path: Path):
     assert f"results: {run}" in done.stderr
     assert "RENDERING" in done.stderr and (tmp_path / "data/beach/RENDERED.txt").exists()
 
-    done = colorize("predict", "input=data/beach/test/0000.jpg", "output=out.png", cwd=tmp_path)
+    done = colorize("predict", "input=data/beach/test/0000.jpg", "output=out.png", "weights=last", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.png").exists() and "trained on beach (rendered scenes)" in done.stderr
 
@@ -106,7 +106,8 @@ def test_a_job_that_fails_does_not_sink_the_sweep(rendered: Path, tmp_path: Path
         ("gif", ["input=a=b.gif"], ["quote"]),
         ("gif", [], ["input= is missing", "--help"]),
         ("gif", ["input=gone.gif"], ["gone.gif"]),
-        ("predict", ["input=photo.png"], ["no finished run", "experiment=quick"]),
+        ("predict", ["input=photo.png", "weights=last"], ["no finished run", "experiment=quick"]),
+        ("predict", ["input=photo.png", "weights=best"], ["weights=best is not known; there is: auto, last"]),
         ("evaluate", ["ckpt_path=gone.ckpt"], ["no checkpoint gone.ckpt"]),
     ],
 )

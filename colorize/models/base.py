@@ -17,6 +17,12 @@ class Network(nn.Module):
 
     stride: int
 
+    def prepare(self, pictures: Tensor) -> None:
+        """Look at the training pictures, uint8 RGB (N, 3, S, S).
+
+        Called once before training from scratch or on another set, never when a checkpoint is only loaded.
+        """
+
     def output(self, l: Tensor) -> Tensor:
         """l (B, 1, H, W) -> the network's own output: ab (B, 2, H, W), or what `decode` makes ab of."""
         raise NotImplementedError

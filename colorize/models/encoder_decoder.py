@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.models.base import Network
+from colorize.models.heads import Head, create_head
 
 Layers = Sequence[int | str]
 
@@ -34,14 +36,17 @@ class EncoderDecoder(Network):
     Args:
         encoder: 3x3 convolutions with ReLU by their width, ``64``; ``"64/2"`` has stride 2.
         extra: more of them, at the encoder's resolution.
-        decoder: widths, ``"up"`` (nearest neighbour, x2) and, exactly once, ``"head"``: 2 channels and tanh.
+        decoder: widths, ``"up"`` (nearest neighbour, x2) and, exactly once, ``"head"``, after which only ups can stand.
         init: "torch" (PyTorch's own: Kaiming-uniform) or "glorot" (Keras' own: Glorot and Bengio 2010, zero biases).
+        head: "ab" (2 channels and tanh) or "classes" (`colorize.models.heads.ClassHead`).
     """
 
-    def __init__(self, encoder: Layers, decoder: Layers, extra: Layers = (), init: str = "torch"):
+    def __init__(self, encoder: Layers, decoder: Layers, extra: Layers = (), init: str = "torch", head: str = "ab"):
         super().__init__()
         if list(decoder).count("head") != 1:
             raise ValueError(f"model.decoder={list(decoder)} needs exactly one 'head'")
+        if set(decoder[list(decoder).index("head") + 1 :]) - {"up"}:
+            raise ValueError(f"model.decoder={list(decoder)} has layers after 'head': only 'up' can stand there")
         if init not in ("torch", "glorot"):
             raise ValueError(f"model.init={init} is not one of: torch, glorot")
         channels = 1
@@ -50,8 +55,12 @@ class EncoderDecoder(Network):
             if layer == "up":
                 modules.append(nn.Upsample(scale_factor=2, mode="nearest"))
                 continue
-            width, stride = (2, 1) if layer == "head" else _parse(layer)
-            modules += [SameConv2d(channels, width, stride), nn.Tanh() if layer == "head" else nn.ReLU(inplace=True)]
+            if layer == "head":
+                modules.append(create_head(head, channels))
+                self._after_head = len(modules)
+                continue
+            width, stride = _parse(layer)
+            modules += [SameConv2d(channels, width, stride), nn.ReLU(inplace=True)]
             channels = width
         self.layers = nn.Sequential(*modules)
         self.stride = 2 ** sum(isinstance(m, SameConv2d) and m.stride[0] == 2 for m in modules)
@@ -62,12 +71,22 @@ class EncoderDecoder(Network):
             )
         if init == "glorot":
             for module in modules:
-                if isinstance(module, SameConv2d) and module.bias is not None:
+                if isinstance(module, nn.Conv2d) and module.bias is not None:
                     nn.init.xavier_uniform_(module.weight)
                     nn.init.zeros_(module.bias)
 
+    @property
+    def head(self) -> Head:
+        return cast(Head, self.layers[self._after_head - 1])
+
+    def prepare(self, pictures: Tensor) -> None:
+        self.head.prepare(pictures)
+
     def output(self, l: Tensor) -> Tensor:
-        return self.layers(l)
+        return self.layers[: self._after_head](l)
+
+    def decode(self, output: Tensor) -> Tensor:
+        return self.layers[self._after_head :](self.head.decode(output))
 
 
 def _parse(layer: int | str) -> tuple[int, int]:
@@ -91,11 +110,13 @@ def beta(
     extra_layers: int = 3,
     decoder: Layers = ("up", 64, "up", 32, "head", "up"),
     init: str = "torch",
+    head: str = "ab",
 ) -> EncoderDecoder:
     """The report's beta; 5,957,474 parameters as the report leaves it, 3,892,194 with ``extra_layers=0``.
 
     ``extra_layers`` repeats the last so many layers of the encoder (512, 256, 128) before the first upsampling.
+    ``head="classes"`` puts colour classes in the place of ab.
     """
     if not 0 <= extra_layers <= len(encoder):
         raise ValueError(f"model.extra_layers={extra_layers} is not in 0..{len(encoder)}")
-    return EncoderDecoder(encoder, decoder, extra=tuple(encoder)[len(encoder) - extra_layers :], init=init)
+    return EncoderDecoder(encoder, decoder, tuple(encoder)[len(encoder) - extra_layers :], init, head)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.models.base import Network
+from colorize.models.heads import create_head
 
 
 class ConvBlock(nn.Sequential):
@@ -54,14 +55,21 @@ class UNet(Network):
     """l (B, 1, H, W) in [0, 1] -> ab (B, 2, H, W) in (-1, 1) (Ronneberger et al., MICCAI 2015, with strided steps).
 
     Colour is soft: the eye and every codec store it at half resolution, so nothing here is computed above that, and
-    ab is upsampled bilinearly at the end, after tanh.
+    ab is upsampled bilinearly at the end. Hundreds of classes a pixel are predicted at a quarter of the side, as in
+    their paper, and the decoder ends there.
 
     Args:
         widths: channels at 1/2, 1/4, 1/8, ... of the picture's side.
         blocks: residual blocks at each of these.
+        head: "ab" or "classes" (`colorize.models.heads.ClassHead`).
     """
 
-    def __init__(self, widths: Sequence[int] = (24, 64, 128, 256, 256), blocks: Sequence[int] = (0, 0, 1, 1, 1)):
+    def __init__(
+        self,
+        widths: Sequence[int] = (24, 64, 128, 256, 256),
+        blocks: Sequence[int] = (0, 0, 1, 1, 1),
+        head: str = "ab",
+    ):
         super().__init__()
         if len(widths) < 2 or len(blocks) != len(widths) or min(widths) < 1:
             raise ValueError(
@@ -74,10 +82,16 @@ class UNet(Network):
             for below, width, count in zip(channels[:-1], widths, blocks, strict=True)
         )
         self.context = GlobalContext(widths[-1])
-        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))  # (deep, shallow) from the bottom up
+        finest = 1 if head == "classes" else 0  # the level at which the decoder ends
+        levels = widths[finest:]
+        pairs = list(zip(levels[:0:-1], levels[-2::-1], strict=True))  # (deep, shallow) from the bottom up
         self.narrow = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for deep, shallow in pairs)
         self.decoder = nn.ModuleList(ConvBlock(shallow, shallow) for _, shallow in pairs)
-        self.head = nn.Conv2d(widths[0], 2, 3, padding=1)
+        self.head = create_head(head, widths[finest])
+        self._shrunk = 2 ** (finest + 1)  # the output's side is the picture's divided by it
+
+    def prepare(self, pictures: Tensor) -> None:
+        self.head.prepare(pictures)
 
     def output(self, l: Tensor) -> Tensor:
         skips = []
@@ -88,9 +102,12 @@ class UNet(Network):
         x = self.context(skips.pop())
         for narrow, level in zip(self.narrow, self.decoder, strict=True):
             # Added, not joined as in the paper: a third of the arithmetic at the fine levels, where it all is.
-            x = level(_twice(narrow(x)) + skips.pop())
-        return _twice(torch.tanh(self.head(x)))
+            x = level(_enlarge(narrow(x), 2) + skips.pop())
+        return self.head(x)
+
+    def decode(self, output: Tensor) -> Tensor:
+        return _enlarge(self.head.decode(output), self._shrunk)
 
 
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+def _enlarge(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
