@@ -15,7 +15,7 @@ from colorize import report
 from colorize.checkpoint import Checkpoint
 from colorize.data.folder import some
 from colorize.media import MediaError, read_picture, resize
-from colorize.metrics import PictureMetrics
+from colorize.metrics import PictureMetrics, red_kept
 from colorize.models.base import Network
 from colorize.pipeline import Colorizer
 from colorize.progress import track
@@ -113,6 +113,21 @@ def judge(
     return [{**row, "pictures": int(row["pictures"])} for row in rows], scores
 
 
+def judge_red(colorizer: Colorizer, files: Sequence[Path], *, size: int | None = None) -> float:
+    """Share of the red kept (`colorize.metrics.red_kept`), pooled over all pixels of all pictures; NaN without red.
+
+    Args:
+        colorizer: what colours them.
+        files: real pictures in colour. Raises MediaError for one that is none: give those that `judge` has scored.
+        size: as for `judge`.
+    """
+    total = torch.zeros(2, dtype=torch.float64)
+    for file in track(files, "Judging red", total=len(files)):
+        real = read_resized(file, size)
+        total += torch.cat(red_kept(_to_batch(colorizer(real)), _to_batch(real)))
+    return float(total[0] / total[1])
+
+
 def picture_rows(scores: Mapping[str, Scores], tested_on: str) -> list[dict[str, Any]]:
     """The scores of `judge` as a table: a row for each picture and method."""
     return [
@@ -142,6 +157,20 @@ def write_sheets(colorizer: Colorizer, files: Sequence[Path], scores: Scores, fo
         rows = [(real, grey(real), colorizer(real)) for real in pictures]
         report.sheet(rows, paths[-1], title=title if which == "sheet" else f"{title}: {which}", captions=captions)
     return paths
+
+
+def compare(methods: Mapping[str, Colorizer], scores: Mapping[str, Scores], path: Path, title: str) -> None:
+    """A sheet real | each method: the two best, median and worst pictures by the last method's CIEDE2000, own size."""
+    by = scores[list(methods)[-1]]
+    order = sorted(by, key=lambda file: by[file]["ciede2000"])
+    last, middle = len(order) - 1, len(order) // 2
+    rows, captions = [], []
+    for i in sorted({min(max(i, 0), last) for i in (0, 1, middle - 1, middle, last - 1, last)}):
+        real = read_resized(order[i], None)
+        rows.append([real, *(colorizer(real) for colorizer in methods.values())])
+        values = ", ".join(f"{label} {scores[label][order[i]]['ciede2000']:.1f}" for label in methods)
+        captions.append(f"{i + 1} of {len(order)}: {order[i].name}  CIEDE2000 {values}")
+    report.sheet(rows, path, columns=["real", *methods], title=title, captions=captions)
 
 
 def read_resized(file: Path, size: int | None) -> np.ndarray:

@@ -19,6 +19,7 @@ from colorize.color import rgb_to_l_ab, rgb_to_lab, to_float
 PSNR_CAP = 100.0  # dB; equal pictures have none, and infinity would spoil every mean
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
+RED_FROM = 30.0  # a*
 _STRIP_PIXELS = 2**17  # a strip's temporaries then stay near the CPU's cache
 
 PER_PICTURE = ("psnr", "ssim", "ciede2000", "ab_mse", "colourfulness", "colourfulness_real")
@@ -91,6 +92,24 @@ def colourfulness(rgb: Tensor) -> Tensor:
     opponents = torch.stack([(red - green).abs(), ((red + green) / 2 - blue).abs()])  # (2, B, pixels)
     variance, mean = torch.var_mean(opponents, dim=-1, correction=0)
     return variance.sum(0).sqrt() + 0.3 * mean.square().sum(0).sqrt()
+
+
+def red_kept(pred: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of the red is still there: sums of CIELAB a* (unscaled) over the pixels that are red in ``real``.
+
+    Red is a* > 30 and a* > |b*|: strawberries, not skin or oranges. Returned are the sum over the prediction and the
+    sum over the original, each (B,), 0 for a picture without red. Their ratio is the share of red kept: 1 as red as
+    the original, 0 grey, negative green. Pool it, sum of sums over sum of sums, or a picture with three red pixels
+    counts as much as one full of strawberries.
+    """
+    _check(pred, real)
+
+    def a_where_red(rgb: Tensor, real: Tensor) -> Tensor:
+        _, a, b = rgb_to_lab(real).unbind(1)
+        return rgb_to_lab(rgb)[:, 1] * ((a > RED_FROM) & (a > b.abs()))
+
+    pixels = real.shape[-2] * real.shape[-1]
+    return tuple(_mean_over_strips(a_where_red, rgb, real) * pixels for rgb in (pred, real))  # type: ignore[return-value]
 
 
 def delta_e_2000(lab: Tensor, other: Tensor) -> Tensor:

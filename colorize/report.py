@@ -48,6 +48,7 @@ _DECIMALS = {
     "colourfulness": 1,
     "colourfulness_real": 1,
     "colourfulness_ratio": 2,
+    "red_kept": 2,
 }
 
 
@@ -59,6 +60,7 @@ _HEADINGS = {  # short, for a terminal
     "colourfulness": "colour",
     "colourfulness_real": "real",
     "colourfulness_ratio": "colour ratio",
+    "red_kept": "red kept",
 }
 
 
@@ -244,19 +246,22 @@ def print_table(rows: Sequence[Row], columns: Sequence[str] | None = None, title
     Console().print(table)
 
 
-def write_table(rows: Sequence[Row], stem: str | Path) -> None:
+def write_table(rows: Sequence[Row], stem: str | Path, about: Mapping[str, Any] | None = None) -> None:
     """Write `rows` as stem.json and stem.csv, in full precision, and stem.md, rounded for reading.
 
-    The columns are all keys of all rows, in order of first appearance.
+    The columns are all keys of all rows, in order of first appearance. What there is to say about the whole table
+    stands beside "rows" in stem.json, and those of its values that are text above the table in stem.md.
     """
     columns = _columns(rows)
-    write_json(f"{stem}.json", [dict(row) for row in rows])
+    listed = [dict(row) for row in rows]
+    write_json(f"{stem}.json", listed if about is None else {**about, "rows": listed})
     with atomic(f"{stem}.csv") as temporary, _open(temporary) as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     with atomic(f"{stem}.md") as temporary, _open(temporary) as file:
-        file.write(_markdown(rows, columns))
+        said = [f"- {key}: `{value}`\n" for key, value in (about or {}).items() if isinstance(value, str)]
+        file.write("".join([*said, "\n"] if said else []) + _markdown(rows, columns))
 
 
 def write_json(path: str | Path, obj: Any) -> None:
