@@ -32,7 +32,7 @@ class Checkpoint(NamedTuple):
     """A trained network with what its checkpoint says of it."""
 
     model: Network  # on the CPU, in evaluation mode, float32
-    name: str  # of the network
+    name: str  # of the network in tables: its `label`, where it has one
     data: dict[str, Any]  # of the training set: name, root (None in a weights file), rendered, size, mean_ab
     epoch: int  # after which it was saved, from 0
     steps: int  # of the optimizer until then
@@ -65,7 +65,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"the weights in {path} do not fit the network it names, {settings['model']}: they are of another network"
         ) from error
     model = model.to(memory_format=torch.channels_last).eval()
-    return Checkpoint(model, settings["model"]["name"], settings["data"], epoch, steps, settings)
+    name = getattr(model, "label", settings["model"]["name"])
+    return Checkpoint(model, name, settings["data"], epoch, steps, settings)
 
 
 Content = tuple[dict[str, Any], dict[str, Tensor], int, int]  # settings, the network's state, epoch, steps
@@ -108,9 +109,12 @@ def save_weights(checkpoint: Checkpoint, path: str | Path, card: str) -> None:
     infinite = [name for name, value in weights.items() if not value.isfinite().all()]
     if infinite:
         raise ValueError(f"the network's {infinite[0]} is not finite in half precision: its training diverged")
+    model = checkpoint.settings["model"]
+    if "backbone_weights" in model:  # a file's name says enough
+        model = {**model, "backbone_weights": Path(model["backbone_weights"]).name}
     about = json.dumps(
         {
-            "model": checkpoint.settings["model"],
+            "model": model,
             "data": {key: checkpoint.data[key] for key in ("name", "rendered", "size", "mean_ab")},
             "epoch": checkpoint.epoch,
             "steps": checkpoint.steps,

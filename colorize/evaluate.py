@@ -33,7 +33,9 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
     paths = [Path(p) for p in (cfg.ckpt_path if isinstance(cfg.ckpt_path, ListConfig) else [cfg.ckpt_path])]
     if not paths:
         raise ValueError("ckpt_path=[] names no checkpoint")
-    checkpoints = dict(zip(labels(paths), map(load_checkpoint, paths), strict=True))
+    loaded = dict(zip(labels(paths), map(load_checkpoint, paths), strict=True))
+    # A label that says more than the name ("full (random backbone)") says it in every table.
+    checkpoints = {at + c.name.removeprefix(c.settings["model"]["name"]): c for at, c in loaded.items()}
     if cfg.get("dataset") is None:
         sets = {str((c.data["name"], c.data["root"])): (c.data["name"], c.data["root"]) for c in checkpoints.values()}
         if len(sets) > 1:

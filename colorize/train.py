@@ -27,6 +27,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from pathlib import Path
 
     import lightning as L
+    import torch
     from hydra.utils import instantiate
 
     from colorize.checkpoint import check_resumable, start_weights
@@ -34,7 +35,11 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from colorize.run import check, finish, start
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # TensorBoard's way to trace the graph
-    for message in ("LeafSpec", "many workers", "Checkpoint directory", "dirpath has changed", "training batches"):
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+    for message in (
+        *("in eval mode", "LeafSpec", "many workers", "Checkpoint directory"),
+        *("dirpath has changed", "training batches"),
+    ):
         warnings.filterwarnings("ignore", message=f".*{message}")  # as it is meant to be
     if os.environ.get("LOCAL_RANK", "0") != "0":
         logging.getLogger("colorize").setLevel(logging.ERROR)  # the first process speaks for all

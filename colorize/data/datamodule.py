@@ -17,7 +17,7 @@ from kornia.augmentation import RandomAffine, RandomHorizontalFlip
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from colorize.color import rgb_to_l_ab, to_float
+from colorize.color import rgb_to_l_ab, to_float, to_uint8
 from colorize.data import scenes
 from colorize.data.degrade import DEGRADATIONS
 from colorize.data.duplicates import near_duplicates
@@ -91,6 +91,8 @@ class PhotoDataModule(L.LightningDataModule):
         val_fraction: share of the training pictures kept for validation where there is no ``val/``.
         shear, rotation, zoom: bounds of the augmentation in radians, degrees and as 1 +- zoom for each axis.
         flip: share of the training pictures that are mirrored, left to right, before that; the report has none.
+        variants: draw so many augmentations of each training picture beforehand and use these, instead of new ones each
+            step: what a frozen backbone sees in them is looked up (model=full), and a step augments nothing.
         degrade: what is done to ``l`` while training, one of `colorize.data.degrade.DEGRADATIONS`.
         num_workers: loader processes; indexing a tensor in memory needs none.
         seed: of the order of the pictures and of the augmentation.
@@ -112,6 +114,7 @@ class PhotoDataModule(L.LightningDataModule):
         rotation: float = 20.0,
         zoom: float = 0.2,
         flip: float = 0.0,
+        variants: int | None = None,
         degrade: str = "none",
         num_workers: int = 0,
         seed: int = 0,
@@ -126,6 +129,8 @@ class PhotoDataModule(L.LightningDataModule):
             raise ValueError(f"dataset.zoom={zoom} is not in [0, 1)")
         if not isinstance(flip, int | float) or not 0 <= flip <= 1:
             raise ValueError(f"dataset.flip={flip} is not in [0, 1]")
+        if variants is not None and (not isinstance(variants, int) or variants < 1):
+            raise ValueError(f"dataset.variants={variants} must be a whole number from 1 up, or null")
         if degrade not in DEGRADATIONS:
             raise ValueError(f"dataset.degrade={degrade} is not one of: {', '.join(DEGRADATIONS)}")
         self.name, self.on_missing = name, on_missing
@@ -144,7 +149,8 @@ class PhotoDataModule(L.LightningDataModule):
             "seed": seed,
         }
         self._recipe |= {"val_fraction": val_fraction, "shear": shear, "rotation": rotation, "zoom": zoom}
-        self._recipe |= {"flip": float(flip), "degrade": degrade}
+        self._recipe |= {"flip": float(flip), "degrade": degrade, "variants": variants}
+        self.variants = variants
         shear_degrees = math.degrees(shear)
         self.augment = RandomAffine(
             degrees=rotation,
@@ -208,6 +214,11 @@ class PhotoDataModule(L.LightningDataModule):
         if len(self.folders) > 1:
             train = self._without_duplicates(train, val)
         self._pictures = {"train": train, "val": val}
+        if self.variants:
+            drawn = [(k, i, part) for k in range(self.variants) for i, part in enumerate(train.split(32))]
+            self._pictures["variants"] = torch.cat(
+                [to_uint8(self.augmented(to_float(part), k, i, 0)) for k, i, part in drawn]
+            )
 
     def _without_duplicates(self, train: Tensor, val: Tensor) -> Tensor:
         """The training pictures of a union that no folder of it holds out, under whatever name."""
@@ -220,7 +231,7 @@ class PhotoDataModule(L.LightningDataModule):
             log.info("%d of %d %s", int(known.sum()), len(known), what)
         return train[~known]
 
-    def pictures(self, part: Literal["train", "val"]) -> Tensor:
+    def pictures(self, part: Literal["train", "val", "variants"]) -> Tensor:
         """uint8 RGB (N, 3, size, size) of one part, after `setup`."""
         return self._pictures[part]
 
@@ -246,12 +257,12 @@ class PhotoDataModule(L.LightningDataModule):
         return None if self.root is None else paths[0] if isinstance(self.root, str) else paths
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader("train", draws=self.steps_per_epoch * self.batch_size)
+        return self._loader("variants" if self.variants else "train", draws=self.steps_per_epoch * self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("val", draws=None)
 
-    def _loader(self, part: Literal["train", "val"], draws: int | None) -> DataLoader:
+    def _loader(self, part: Literal["train", "val", "variants"], draws: int | None) -> DataLoader:
         pictures = self.pictures(part)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader(
@@ -273,7 +284,7 @@ class PhotoDataModule(L.LightningDataModule):
             return {"l": l, "ab": ab}
         step = self.trainer.fit_loop.epoch_loop.batch_idx + 1  # it counts a batch once it has been handed over
         when = (self.trainer.current_epoch, step, self.trainer.global_rank)
-        l, ab = rgb_to_l_ab(self.augmented(rgb, *when))
+        l, ab = rgb_to_l_ab(rgb if self.variants else self.augmented(rgb, *when))
         return {"l": self.degraded(l, *when), "ab": ab}
 
     def augmented(self, rgb: Tensor, epoch: int, step: int, rank: int) -> Tensor:
