@@ -41,7 +41,8 @@ def test_train_predict_and_gif_from_another_folder(tmp_path: Path):
 
 
 def test_the_demo(tmp_path: Path):
-    done = colorize("demo", "dataset.scene_counts=[4,2]", *TINY, cwd=tmp_path)
+    tiny = [setting for setting in TINY if not setting.startswith("model.")]  # its network is the one that ships
+    done = colorize("demo", "dataset.scene_counts=[4,2]", *tiny, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     places = [line.split()[-1] for line in done.stdout.partition("Where everything is:")[2].splitlines() if line]
     for name in ("outputs/demo/waves.gif", "outputs/demo/waves_color.gif", "outputs/demo/coloured/0001.png"):
