@@ -204,7 +204,7 @@ def quality(args: argparse.Namespace, command: str) -> list[dict[str, Any]]:
         raise ValueError("no pattern of --runs matches a checkpoint of a finished run")
     checkpoints = {path: load_checkpoint(path) for path in dict.fromkeys(str(run.path) for run in runs)}
     refuse_mixture(checkpoints)
-    networks = {path: Colorizer(checkpoint.model, checkpoint.data["size"]) for path, checkpoint in checkpoints.items()}
+    networks = {path: Colorizer.of(checkpoint) for path, checkpoint in checkpoints.items()}
     results: dict[str, BySet] = {label: {} for label in labels}
     for name, module in modules.items():
         for label, figures in judge_set(module, [run for run in runs if run.set == name], networks, args).items():

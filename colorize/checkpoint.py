@@ -33,7 +33,9 @@ class Checkpoint(NamedTuple):
 
     model: Network  # on the CPU, in evaluation mode, float32
     name: str  # of the network in tables: its `label`, where it has one
-    data: dict[str, Any]  # of the training set: name, root (None in a weights file), rendered, size, mean_ab
+    # of the training set: name, root (None in a weights file), rendered, size, mean_ab and, where that was fitted,
+    # saturation: the factor of the network's ab that makes pictures as colourful as real ones
+    data: dict[str, Any]
     epoch: int  # after which it was saved, from 0
     steps: int  # of the optimizer until then
     settings: dict[str, Any]  # every argument of ColorizeModule; of a weights file model and data alone
@@ -68,6 +70,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     name = getattr(model, "label", settings["model"]["name"])
     return Checkpoint(model, name, settings["data"], epoch, steps, settings)
 
+
+_REMEMBERED = ("name", "rendered", "size", "mean_ab", "saturation")  # of the training set in a weights file
 
 Content = tuple[dict[str, Any], dict[str, Tensor], int, int]  # settings, the network's state, epoch, steps
 
@@ -115,7 +119,7 @@ def save_weights(checkpoint: Checkpoint, path: str | Path, card: str) -> None:
     about = json.dumps(
         {
             "model": model,
-            "data": {key: checkpoint.data[key] for key in ("name", "rendered", "size", "mean_ab")},
+            "data": {key: value for key, value in checkpoint.data.items() if key in _REMEMBERED},
             "epoch": checkpoint.epoch,
             "steps": checkpoint.steps,
             "colorize": colorize.__version__,
@@ -210,6 +214,14 @@ def describe(checkpoint: Checkpoint, path: str | Path) -> str:
     return f"{checkpoint.name}, trained on {checkpoint.data['name']} ({pictures}): {path}"
 
 
+def remember(path: Path, **found: Any) -> None:
+    """Add to what a training checkpoint knows of its training set, ``Checkpoint.data``."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content["hyper_parameters"]["data"] |= found
+    with atomic(path) as temporary:
+        torch.save(content, temporary)
+
+
 def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: int) -> None:
     """That a run with these arguments of ColorizeModule can go on from ``path``.
 
@@ -240,7 +252,8 @@ def _recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of ColorizeModule as {"optimizer.lr": 1e-3, "dataset.size": 128, ...}."""
     groups = {"dataset" if name == "data" else name: group or {} for name, group in settings.items()}
     flat = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
-    flat.pop("dataset.mean_ab", None)  # rounding may differ between machines
+    for found in ("mean_ab", "saturation"):  # in the pictures, by computing: no choice of anyone
+        flat.pop(f"dataset.{found}", None)
     return flat
 
 

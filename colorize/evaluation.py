@@ -71,7 +71,7 @@ def contestants(checkpoints: Mapping[str, Checkpoint], device: str) -> dict[str,
         name, ab = f"mean colour of {checkpoint.data['name']}", checkpoint.data["mean_ab"]
         methods[name if methods.get(name, ab) == ab else f"{name} ({label})"] = ab
     result = {label: Colorizer(ConstantColour(ab), 8, device) for label, ab in methods.items()}
-    return result | {label: Colorizer(c.model, c.data["size"], device) for label, c in checkpoints.items()}
+    return result | {label: Colorizer.of(c, device=device) for label, c in checkpoints.items()}
 
 
 def judge(

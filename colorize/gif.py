@@ -45,7 +45,7 @@ def gif(cfg: DictConfig) -> Path:
 
     animation = read_gif(source)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
-    colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device)
+    colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
 
     def coloured(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for batch in batches(frames, cfg.batch_size):

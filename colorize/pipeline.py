@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorize.checkpoint import describe, load_checkpoint
+from colorize.checkpoint import Checkpoint, describe, load_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
 from colorize.models.base import Network
 
@@ -42,21 +42,36 @@ class Colorizer:
         model: the network.
         size: side in pixels of the square whose area the network works at: what it was trained on.
         device: auto, cpu, cuda or mps.
+        saturation: factor of the ab that the network predicts: 1 as it is, 0 grey.
     """
 
-    def __init__(self, model: Network, size: int, device: str = "auto"):
+    def __init__(self, model: Network, size: int, device: str = "auto", saturation: float = 1.0):
         if not isinstance(size, int) or size < 8:
             raise ValueError(f"size={size} must be a whole number from 8 up")
+        if not isinstance(saturation, int | float) or not 0 <= saturation <= 10:
+            raise ValueError(f"saturation={saturation} must be a number from 0 (grey) to 10")
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
-        self.size = size
+        self.size, self.saturation = size, saturation
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, *, size: int | None = None, device: str = "auto") -> Colorizer:
-        """From its file alone, and say which. ``size`` None: what the network was trained at. Raises ValueError."""
+    def from_checkpoint(
+        cls, path: str | Path, *, size: int | None = None, device: str = "auto", saturation: float | None = None
+    ) -> Colorizer:
+        """From its file alone, and say which; ``size`` and ``saturation`` None as in `of`. Raises ValueError."""
         checkpoint = load_checkpoint(path)
         log.info("weights: %s", describe(checkpoint, path))
-        return cls(checkpoint.model, checkpoint.data["size"] if size is None else size, device)
+        return cls.of(checkpoint, size=size, device=device, saturation=saturation)
+
+    @classmethod
+    def of(
+        cls, checkpoint: Checkpoint, *, size: int | None = None, device: str = "auto", saturation: float | None = None
+    ) -> Colorizer:
+        """``size`` None: what the network was trained at; ``saturation`` None: what was fitted to it, or 1."""
+        size = checkpoint.data["size"] if size is None else size
+        return cls(
+            checkpoint.model, size, device, checkpoint.data.get("saturation", 1.0) if saturation is None else saturation
+        )
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """Colour pictures of one size.
@@ -91,7 +106,8 @@ class Colorizer:
         ab = self.model(small.contiguous(memory_format=torch.channels_last)).float()
         if not ab.isfinite().all():
             raise ValueError("the network's output is not finite: its weights are damaged, or its training diverged")
-        return F.interpolate(ab, (height, width), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
+        ab = F.interpolate(ab, (height, width), mode="bicubic", align_corners=False, antialias=True)
+        return (self.saturation * ab).clamp(-1, 1)
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         stride = self.model.stride

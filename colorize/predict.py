@@ -33,7 +33,7 @@ def predict(cfg: DictConfig) -> list[Path]:
 
     jobs = plan(str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
-    colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device)
+    colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
     written, failed = [], []
     for source, target in track(jobs.items(), "Colouring", total=len(jobs)):
         try:

@@ -17,12 +17,13 @@ from omegaconf import DictConfig
 import colorize
 from colorize import report
 from colorize.callbacks import History, duration
-from colorize.checkpoint import load_checkpoint
+from colorize.checkpoint import load_checkpoint, remember
 from colorize.cli import FINISHED
 from colorize.data.datamodule import PhotoDataModule
 from colorize.data.folder import some
 from colorize.evaluation import COLUMNS, contestants, judge, picture_rows, write_sheets
 from colorize.module import ColorizeModule
+from colorize.saturation import fit_saturation
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"seed={cfg.seed} must be a whole number from 0 up")
     if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
         raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
+    if cfg.saturation not in (None, "auto"):
+        raise ValueError(f"saturation={cfg.saturation} is not auto or null; predict and gif take a number")
     if cfg.input is not None and cfg.input != cfg.dataset.root:
         raise ValueError("input= is the picture of experiment=alpha; for a folder: dataset=folder dataset.root=FOLDER")
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -77,6 +80,10 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
         raise ValueError("the run ended within its first epoch: there is nothing to judge; let it train longer")
     history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
     checkpoint = load_checkpoint(best)
+    if cfg.saturation == "auto":
+        factor = fit_saturation(checkpoint.model.to(trainer.strategy.root_device), datamodule.pictures("val"))
+        remember(best, saturation=factor)
+        checkpoint = load_checkpoint(best)
     name, pictures = checkpoint.name, report.kind(datamodule.rendered)
     title = f"{name} on {datamodule.name} ({pictures})"
 
@@ -98,6 +105,7 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "best_epoch": checkpoint.epoch,
+        "saturation": checkpoint.data.get("saturation", 1.0),
         "minutes": round(history.seconds / 60, 2),  # training and validation, over all sessions
         "hardware": hardware(trainer),
         "versions": {"colorize": colorize.__version__, "torch": torch.__version__, "lightning": L.__version__},
