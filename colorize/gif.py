@@ -1,4 +1,5 @@
-"""python -m colorize.gif input=waves.gif          colour a GIF: same size, same timing, same loop -> waves_color.gif
+"""python -m colorize.gif input=waves.gif          colour a GIF or video: same size, timing and loop -> waves_color.gif
+python -m colorize.gif input=film.mp4 output=film.gif                from one kind into another, by the ending
 python -m colorize.gif input=waves.gif weights=last                  by the network you trained last
 """
 
@@ -7,59 +8,93 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
 
 from colorize import cli
 
+if TYPE_CHECKING:
+    from colorize.media import Animation
+
 log = logging.getLogger(__name__)
 
-PALETTE_FRAMES = 16  # coloured ahead of the rest to find one palette for the clip
+PALETTE_FRAMES = 16  # coloured ahead of the rest to find one palette for a GIF
 
 
 def gif(cfg: DictConfig) -> Path:
-    """Colour an animated GIF.
+    """Colour an animated GIF, PNG or WebP, a video, a folder of frames or a picture.
 
     Returns:
-        The file written.
+        The file (or folder) written.
 
     Raises:
-        ValueError: no such GIF, an output that exists, no weights.
+        ValueError: nothing to read, an output that exists or cannot be written, no weights; or a clip that is damaged,
+            after what can be read of it has been written.
     """
+    for name, lowest, highest in (("batch_size", 1, 10**6), ("quality", 0, 100), ("max_pixels", 1, 10**12)):
+        if not (isinstance(cfg[name], int) and lowest <= cfg[name] <= highest):
+            raise ValueError(f"{name}={cfg[name]} must be a whole number from {lowest} to {highest}")
     source = Path(str(cfg.input))
-    target = Path(str(cfg.output)) if cfg.output else source.with_name(f"{source.stem}_color.gif")
-    if target.suffix.lower() != ".gif":
-        raise ValueError(f"output={target} must end in .gif")
-    if target.resolve() == source.resolve():
-        raise ValueError(f"output={target} is the input: choose another")
-    if cfg.batch_size < 1:
-        raise ValueError(f"batch_size={cfg.batch_size} must be at least 1")
-    if target.exists() and not cfg.overwrite:
-        raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
+    target, folder = choose_target(source, cfg.output and str(cfg.output), cfg.overwrite)
 
     from colorize.checkpoint import choose_checkpoint
-    from colorize.media import gif_palette, read_gif, write_gif
+    from colorize.media import check_target, gif_palette, read_animation, write_animation
     from colorize.pipeline import Colorizer
     from colorize.progress import track
 
-    animation = read_gif(source)
+    animation = read_animation(source, max_pixels=cfg.max_pixels)
+    check_target(target, animation, folder)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
 
     def coloured(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for batch in batches(frames, cfg.batch_size):
-            alpha = batch[..., 3:]
+            alpha = batch[..., 3:]  # nothing, of a video
             yield from np.concatenate([colorizer(batch[..., :3]), alpha], axis=-1)
 
-    every = max(1, len(animation) // PALETTE_FRAMES)
-    sample = (frame for i, frame in enumerate(animation.frames()) if i % every == 0)
-    palette = gif_palette(coloured(sample))
-    frames = track(coloured(animation.frames()), "Colouring", total=len(animation), unit="frames")
+    palette = None
+    if target.suffix.lower() == ".gif" and not folder:
+        palette = gif_palette(coloured(some_frames(animation)))
+    count = 0
+
+    def counted(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        nonlocal count
+        for frame in track(frames, "Colouring", total=len(animation), unit="frames"):
+            count += 1
+            yield frame
+
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_gif(target, frames, palette=palette, durations=animation.durations, loop=animation.loop)
-    log.info("coloured %d frames of %d x %d: %s", len(animation), *animation.size, target)
+    timed = animation.through(lambda frames: counted(coloured(frames)))
+    write_animation(target, timed, animation, folder=folder, palette=palette, quality=cfg.quality)
+    if animation.lost:
+        raise ValueError(f"{source}: {animation.lost}; {count} frames were coloured: {target}")
+    log.info("coloured %d frames of %d x %d: %s", count, *animation.size, target)
     return target
+
+
+def choose_target(source: Path, output: str | None, overwrite: bool) -> tuple[Path, bool]:
+    """What is written, and whether it is a folder. Raises ValueError for what is in the way."""
+    from colorize.media import default_target
+
+    target = Path(output) if output else default_target(source)
+    folder = bool(output and output.endswith("/")) or (source.is_dir() and (not output or not target.suffix))
+    if target.resolve() == source.resolve():
+        raise ValueError(f"output={target} is the input: choose another")
+    if target.is_dir() and not folder:
+        raise ValueError(f"output={target} is a folder: name a file in it, or end it with / for a folder of frames")
+    if folder and target.exists() and not target.is_dir():
+        raise ValueError(f"output={target} is a file, and a folder of frames is asked for: choose another")
+    if target.exists() and not overwrite and not (folder and not any(target.iterdir())):
+        raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
+    return target, folder
+
+
+def some_frames(animation: Animation) -> Iterator[np.ndarray]:
+    """About `PALETTE_FRAMES` frames spread over the clip."""
+    every = max(1, len(animation) // PALETTE_FRAMES)
+    return (frame for number, frame in enumerate(animation.frames()) if number % every == 0)
 
 
 def batches(frames: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -363,8 +363,9 @@ def test_icc_profile_is_converted_to_srgb(tmp_path: Path, mode: str) -> None:
 
 def test_srgb_broken_and_mismatched_profiles_change_nothing(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for profile in (srgb, b"rubbish", srgb[:200], swapped_profile()):
-        mode = "CMYK" if profile == swapped_profile() else "RGB"
+    swapped = swapped_profile()  # made once: the second it was made in is part of it
+    for profile in (srgb, b"rubbish", srgb[:200], swapped):
+        mode = "CMYK" if profile == swapped else "RGB"
         Image.fromarray(smooth(8, 8)).convert(mode).save(tmp_path / "in.tif", icc_profile=profile)
         with Image.open(tmp_path / "in.tif") as image:
             np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").rgb, np.asarray(image.convert("RGB")))
@@ -761,7 +762,9 @@ def test_real_gifs(tmp_path: Path, source: Path) -> None:
     frames = list(animation.frames())
     assert_same_frames(iter(frames[:6]), itertools.islice(shown(size, patches), 6))
     target = tmp_path / "out.gif"
-    write_gif(target, animation.frames(), palette=gif_palette(frames[::2]), durations=animation.durations, loop=loop)
+    write_gif(
+        target, animation.frames(), palette=gif_palette(frames[::2]), durations=map(int, animation.durations), loop=loop
+    )
     again = read_gif(target)
     assert (again.size, again.durations, again.loop) == (size, animation.durations, loop)
     assert again.transparent == animation.transparent

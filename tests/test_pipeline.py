@@ -260,7 +260,7 @@ class TestGif:
             ([f"input={tmp_path / 'text.gif'}"], "text.gif"),
             ([f"input={waves}"], "waves_color.gif exists: overwrite=true"),
             ([f"input={waves}", f"output={waves}"], "is the input"),
-            ([f"input={waves}", f"output={tmp_path / 'out.png'}"], "must end in .gif"),
+            ([f"input={waves}", f"output={tmp_path / 'out.txt'}"], "must end in .gif"),
         ]:
             with pytest.raises(ValueError, match=message):
                 gif(config("gif", f"ckpt_path={checkpoint}", *overrides))

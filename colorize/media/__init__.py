@@ -1,0 +1,37 @@
+"""Pictures, animations and videos: files in, uint8 arrays out, and back again.
+
+Pillow and PyAV decode and encode; this package adds what they leave open. Pictures of every pixel format come out as
+upright 8-bit sRGB. The frames of a clip come out as a player shows them, one at a time, with their exact timing, and go
+back in the same way; a GIF gets one palette for the whole clip, so that its colours do not flicker. Files are written
+under a temporary name and renamed: never half written. Whatever is wrong with a file is a `MediaError`, one line.
+Everything here may be called from several threads.
+"""
+
+from colorize.media.animation import Animation, Flipbook, Timing
+from colorize.media.common import MAX_PIXELS, MediaError
+from colorize.media.gif import Gif, read_gif, write_gif
+from colorize.media.kinds import CLIP_SUFFIXES, check_target, default_target, read_animation, write_animation
+from colorize.media.palette import gif_palette
+from colorize.media.pictures import PICTURE_SUFFIXES, Picture, read_picture, resize, write_picture
+
+__all__ = [
+    "CLIP_SUFFIXES",
+    "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
+    "Animation",
+    "Flipbook",
+    "Gif",
+    "MediaError",
+    "Picture",
+    "Timing",
+    "check_target",
+    "default_target",
+    "gif_palette",
+    "read_animation",
+    "read_gif",
+    "read_picture",
+    "resize",
+    "write_animation",
+    "write_gif",
+    "write_picture",
+]
