@@ -36,14 +36,13 @@ def gif(cfg: DictConfig) -> Path:
     for name, lowest, highest in (("batch_size", 1, 10**6), ("quality", 0, 100), ("max_pixels", 1, 10**12)):
         if not (isinstance(cfg[name], int) and lowest <= cfg[name] <= highest):
             raise ValueError(f"{name}={cfg[name]} must be a whole number from {lowest} to {highest}")
-    source = Path(str(cfg.input))
-    target, folder = choose_target(source, cfg.output and str(cfg.output), cfg.overwrite)
-
     from colorize.checkpoint import choose_checkpoint
-    from colorize.media import check_target, gif_palette, read_animation, write_animation
+    from colorize.media import check_target, choose_target, gif_palette, read_animation, write_animation
     from colorize.pipeline import Colorizer
     from colorize.progress import track
 
+    source = Path(str(cfg.input))
+    target, folder = choose_target(source, cfg.output and str(cfg.output), cfg.overwrite)
     animation = read_animation(source, max_pixels=cfg.max_pixels)
     check_target(target, animation, folder)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
@@ -72,23 +71,6 @@ def gif(cfg: DictConfig) -> Path:
         raise ValueError(f"{source}: {animation.lost}; {count} frames were coloured: {target}")
     log.info("coloured %d frames of %d x %d: %s", count, *animation.size, target)
     return target
-
-
-def choose_target(source: Path, output: str | None, overwrite: bool) -> tuple[Path, bool]:
-    """What is written, and whether it is a folder. Raises ValueError for what is in the way."""
-    from colorize.media import default_target
-
-    target = Path(output) if output else default_target(source)
-    folder = bool(output and output.endswith("/")) or (source.is_dir() and (not output or not target.suffix))
-    if target.resolve() == source.resolve():
-        raise ValueError(f"output={target} is the input: choose another")
-    if target.is_dir() and not folder:
-        raise ValueError(f"output={target} is a folder: name a file in it, or end it with / for a folder of frames")
-    if folder and target.exists() and not target.is_dir():
-        raise ValueError(f"output={target} is a file, and a folder of frames is asked for: choose another")
-    if target.exists() and not overwrite and not (folder and not any(target.iterdir())):
-        raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
-    return target, folder
 
 
 def some_frames(animation: Animation) -> Iterator[np.ndarray]:

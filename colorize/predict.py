@@ -37,7 +37,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     written, failed = [], []
     for source, target in track(jobs.items(), "Colouring", total=len(jobs)):
         try:
-            picture = read_picture(source)
+            picture = read_picture(source, max_pixels=cfg.max_pixels)
             target.parent.mkdir(parents=True, exist_ok=True)
             write_picture(target, replace(picture, rgb=colorizer(picture.rgb)))
             written.append(target)

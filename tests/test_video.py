@@ -12,7 +12,7 @@ import struct
 import sys
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def make_video(
     """A video by PyAV alone; ``pts`` count ticks, one frame after the other at 25 a second by default."""
     suffix = path.suffix.lower()
     codec = codec or {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(suffix, "libx264")
-    matrix = settings.pop("matrix", None)
+    matrix, alpha = settings.pop("matrix", None), settings.pop("alpha", False)
     with av.open(str(path), "w", container_options=settings.pop("options", {})) as file:
         if suffix == ".avi":
             ticks = 25
@@ -77,6 +77,7 @@ def make_video(
         stream.width, stream.height = frames[0].shape[1::-1]
         odd = stream.width % 2 or stream.height % 2
         stream.pix_fmt = "yuv444p" if odd and codec == "libx264" else "yuv420p"
+        stream.pix_fmt = "yuva420p" if alpha else stream.pix_fmt
         stream.options = {"crf": "10", "bf": "0"}
         for name, value in settings.items():
             setattr(stream.codec_context, name, value)
@@ -186,7 +187,7 @@ def test_colours_are_tagged_and_true(tmp_path: Path, height: int, numbers: tuple
         frame = next(file.decode(video=0))
         assert (int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)) == numbers
         assert frame.color_range == 1 and frame.format.name == "yuv420p"
-        planes = [np.frombuffer(bytes(plane), np.uint8)[0] for plane in frame.planes]
+        planes = [memoryview(plane)[0] for plane in frame.planes]
     kr, kb = (0.299, 0.114) if height == 240 else (0.2126, 0.0722)
     r, g, b = red[0, 0] / 255
     y = kr * r + (1 - kr - kb) * g + kb * b
@@ -196,14 +197,40 @@ def test_colours_are_tagged_and_true(tmp_path: Path, height: int, numbers: tuple
 
 
 def test_tags_of_the_source_are_kept(tmp_path: Path) -> None:
-    tags: Any = {"colorspace": 9, "color_primaries": 9, "color_trc": 14, "color_range": 1}
+    tags: dict[str, Any] = {"colorspace": 9, "color_primaries": 9, "color_trc": 14, "color_range": 1}
     source = make_video(tmp_path / "a.mkv", [smooth(32, 32)], **tags)
     with av.open(str(convert(source, tmp_path / "b.mkv"))) as file:
         frame: Any = next(file.decode(video=0))
         assert {name: int(getattr(frame, name)) for name in tags} == tags
 
 
-TURNS: dict[Any, Any] = {  # a, b, c, d of the display matrix, and what a player shows
+@pytest.mark.parametrize(("codec", "full"), [("mjpeg", True), ("ffv1", False)])
+def test_cameras_of_full_range_are_read_as_such(tmp_path: Path, codec: str, full: bool) -> None:
+    """Y'CbCr written by hand: the same bytes mean two things."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as file:
+        stream: Any = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p" if full else "yuv420p"
+        frame = av.VideoFrame(32, 32, stream.pix_fmt)
+        for plane, value in zip(frame.planes, (100, 128, 128), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    expected = 100 if full else (100 - 16) * 255 / 219
+    assert np.abs(next(read_animation(path).frames()) - expected).max() <= 1.5
+    assert np.abs(next(read_animation(convert(path, tmp_path / "b.mkv")).frames())[..., 0] - expected).max() <= 3
+
+
+def test_transparency_that_a_video_cannot_keep_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = make_video(tmp_path / "a.webm", [smooth(32, 32)], alpha=True)
+    with caplog.at_level(logging.INFO):
+        assert read_animation(source).size == (32, 32)
+    assert "transparency is not kept" in caplog.text
+
+
+TURNS: dict[
+    tuple[int, int, int, int], Callable[[np.ndarray], np.ndarray]
+] = {  # a, b, c, d of the display matrix, and what a player shows
     (1, 0, 0, 1): lambda a: a,
     (-1, 0, 0, 1): np.fliplr,
     (-1, 0, 0, -1): lambda a: np.rot90(a, 2),
@@ -405,7 +432,7 @@ def test_apng_frames_are_as_shown_and_come_back_exactly(tmp_path: Path, clip: An
         np.testing.assert_array_equal(frame, written)
         assert timing == kept
     with Image.open(tmp_path / "out.png") as image:  # other people's reader agrees
-        assert frame_count(image) == len(frames) and image.info["loop"] == plays
+        assert getattr(image, "n_frames", 1) == len(frames) and image.info["loop"] == plays
         for number, frame in enumerate(frames):
             image.seek(number)
             np.testing.assert_array_equal(np.asarray(image.convert("RGBA")), frame)
@@ -429,7 +456,7 @@ def test_webp_frames_are_as_libwebp_shows_them_and_keep_time(tmp_path: Path, see
     source = webp(tmp_path / "in.webp", frames, [30, 1, 0, 999, 40, 70], loop, lossless=True)
     animation = read_animation(source)
     with Image.open(source) as image:
-        assert (animation.size, len(animation)) == (image.size, frame_count(image))
+        assert (animation.size, len(animation)) == (image.size, getattr(image, "n_frames", 1))
         durations = []
         for number, frame in enumerate(animation.frames()):
             image.seek(number)
@@ -450,7 +477,7 @@ def test_webp_frames_are_as_libwebp_shows_them_and_keep_time(tmp_path: Path, see
     again = read_animation(tmp_path / "out.webp")
     assert [t for _, t in again.timed()] == [t for _, t in animation.timed()] and again.loop == animation.loop
     with Image.open(tmp_path / "out.webp") as image:
-        assert frame_count(image) == 6 and image.info["loop"] == loop
+        assert getattr(image, "n_frames", 1) == 6 and image.info["loop"] == loop
         for number, (frame, written) in enumerate(zip(still(animation.frames()), again.frames(), strict=True)):
             image.seek(number)
             pillow = np.asarray(image.convert("RGBA"))
@@ -722,6 +749,21 @@ def test_a_cancelled_clip_leaves_nothing(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ".png"])
+def test_a_fault_of_the_network_is_not_laid_on_the_file(tmp_path: Path, suffix: str) -> None:
+    source = make_video(tmp_path / "in.mp4", [smooth(32, 32)] * 3)
+    animation = read_animation(source)
+
+    def diverged(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        yield next(frames)
+        raise ValueError("the network's output is not finite")
+
+    with pytest.raises(ValueError, match=r"^the network's output is not finite$"):
+        palette = gif_palette([smooth(8, 8)])
+        write_animation(tmp_path / f"b{suffix}", animation.through(diverged), animation, palette=palette)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
 # ------------------------------------------------------------------------------------------------ colorize.gif
 
 
@@ -781,7 +823,7 @@ def test_a_gif_of_2000_frames_with_10_and_0_ms(tmp_path: Path, colourizer: None)
     after = read_gif(target)
     assert after.durations == durations and after.loop == 2
     with Image.open(target) as image:
-        assert frame_count(image) == 2000
+        assert getattr(image, "n_frames", 1) == 2000
 
 
 def test_a_clip_in_which_nothing_changes(tmp_path: Path, colourizer: None) -> None:

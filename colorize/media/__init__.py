@@ -10,7 +10,7 @@ Everything here may be called from several threads.
 from colorize.media.animation import Animation, Flipbook, Timing
 from colorize.media.common import MAX_PIXELS, MediaError
 from colorize.media.gif import Gif, read_gif, write_gif
-from colorize.media.kinds import CLIP_SUFFIXES, check_target, default_target, read_animation, write_animation
+from colorize.media.kinds import CLIP_SUFFIXES, check_target, choose_target, read_animation, write_animation
 from colorize.media.palette import gif_palette
 from colorize.media.pictures import PICTURE_SUFFIXES, Picture, read_picture, resize, write_picture
 
@@ -25,7 +25,7 @@ __all__ = [
     "Picture",
     "Timing",
     "check_target",
-    "default_target",
+    "choose_target",
     "gif_palette",
     "read_animation",
     "read_gif",

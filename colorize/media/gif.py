@@ -32,6 +32,7 @@ class Gif(Flipbook):
     """
 
     kind = "GIF"
+    durations: list[int]
     transparent: bool
     max_pixels: int
 

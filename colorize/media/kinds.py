@@ -56,12 +56,19 @@ def read_animation(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> Animation:
     return read_video(path, max_pixels=max_pixels)
 
 
-def default_target(source: Path) -> Path:
-    """NAME_color.EXT beside the input, a folder beside a folder."""
-    if source.is_dir():
-        source = source.resolve()
-        return source.with_name(f"{source.name}_color")
-    return source.with_name(f"{source.stem}_color{source.suffix}")
+def choose_target(source: Path, output: str | None, overwrite: bool) -> tuple[Path, bool]:
+    """What is written, and whether it is a folder. Raises ValueError for what is in the way."""
+    target = Path(output) if output else _beside(source)
+    folder = bool(output and output.endswith("/")) or (source.is_dir() and (not output or not target.suffix))
+    if target.resolve() == source.resolve():
+        raise ValueError(f"output={target} is the input: choose another")
+    if target.is_dir() and not folder:
+        raise ValueError(f"output={target} is a folder: name a file in it, or end it with / for a folder of frames")
+    if folder and target.exists() and not target.is_dir():
+        raise ValueError(f"output={target} is a file, and a folder of frames is asked for: choose another")
+    if target.exists() and not overwrite and not (folder and not any(target.iterdir())):
+        raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
+    return target, folder
 
 
 def check_target(target: Path, animation: Animation, folder: bool) -> None:
@@ -127,6 +134,14 @@ def write_animation(
         write_video(path, shown, source=source, quality=quality)
     else:
         raise MediaError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join(CLIP_SUFFIXES)}")
+
+
+def _beside(source: Path) -> Path:
+    """NAME_color.EXT beside the input, a folder beside a folder."""
+    if source.is_dir():
+        source = source.resolve()
+        return source.with_name(f"{source.name}_color")
+    return source.with_name(f"{source.stem}_color{source.suffix}")
 
 
 def _is_single(animation: Animation) -> bool:

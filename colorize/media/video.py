@@ -10,7 +10,7 @@ import itertools
 import logging
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
@@ -37,7 +37,6 @@ _WRITERS = {
     ".webm": ("webm", "libvpx-vp9", "libopus"),
     ".avi": ("avi", "mpeg4", "libmp3lame"),
 }
-VIDEO_SUFFIXES = tuple(_WRITERS)
 _SHORTEST = Fraction(1, 100)  # AVI: every tick without a frame costs bytes
 _RGB_TO_YUV = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 # ITU-T H.273 numbers: (matrix, primaries, transfer)
@@ -125,12 +124,11 @@ def read_video(path: StrPath, *, max_pixels: int) -> Video:
         if stream.duration:
             end = ((stream.start_time or 0) + stream.duration) * time_base
         elif "DURATION" in stream.metadata:  # Matroska's
-            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            end = 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
-        elif file.duration and not sound:
-            end = Fraction((file.start_time or 0) + file.duration, av.time_base)
-        seconds = end or Fraction(file.duration or 0, av.time_base)
-        count = max(1, count or round(seconds * rate) or sum(packet.size > 0 for packet in file.demux(stream)))
+            with suppress(ValueError):
+                hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+                end = 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+        length = end or Fraction(file.duration or 0, av.time_base)
+        count = max(1, count or round(length * rate) or sum(packet.size > 0 for packet in file.demux(stream)))
         if stream.metadata.get("alpha_mode") == "1":
             log.info("%s: its transparency is not kept", path)
         color = _color(frame)
@@ -138,7 +136,7 @@ def read_video(path: StrPath, *, max_pixels: int) -> Video:
 
 
 def write_video(path: StrPath, timed: Timed, *, source: Animation, quality: int) -> None:
-    """Write a video in the container its suffix names (`VIDEO_SUFFIXES`), at once or not at all.
+    """Write a video in the container its suffix names (`_WRITERS`), at once or not at all.
 
     H.264 in .mp4, .m4v, .mov and .mkv, VP9 in .webm, MPEG-4 in .avi. Times are exact as far as the container can tell
     them (mkv and webm: 1 ms; avi: whole frames). Sound is copied, or encoded anew where the container cannot hold it.
@@ -167,6 +165,8 @@ def write_video(path: StrPath, timed: Timed, *, source: Animation, quality: int)
             if video is not None:
                 with av.open(str(video.path), metadata_errors="replace") as original:
                     file.metadata.update({key: original.metadata[key] for key in _KEPT if key in original.metadata})
+                    if original.streams.subtitles:
+                        log.info("%s: subtitles are left out", path)
             sound = _Sound(file, video, path, stack) if video and video.sound else None
             if stream.pix_fmt == "yuv444p":
                 log.info("%s: odd size, so its colours are stored at full resolution (4:4:4)", path)
@@ -189,8 +189,8 @@ def write_video(path: StrPath, timed: Timed, *, source: Animation, quality: int)
             if sound is not None:
                 sound.until(None)
             stack.close()  # the container's end is written here
-        except (FFmpegError, ValueError) as error:
-            if isinstance(error, OSError | MediaError):
+        except FFmpegError as error:
+            if isinstance(error, OSError):  # the disk
                 raise
             reason = " ".join(str(error).split())
             raise MediaError(f"{path}: {encoder} cannot write this ({reason}); try another suffix") from error
