@@ -40,7 +40,9 @@ def gif(cfg: DictConfig) -> Path:
     from colorize.media import check_target, choose_target, gif_palette, read_animation, write_animation
     from colorize.pipeline import Colorizer
     from colorize.progress import track
+    from colorize.temporal import create_temporal
 
+    create_temporal(cfg.temporal)  # an unknown name is said before anything is read
     source = Path(str(cfg.input))
     target, folder = choose_target(source, cfg.output and str(cfg.output), cfg.overwrite)
     animation = read_animation(source, max_pixels=cfg.max_pixels)
@@ -48,14 +50,15 @@ def gif(cfg: DictConfig) -> Path:
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
 
-    def coloured(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def coloured(frames: Iterator[np.ndarray], temporal: str) -> Iterator[np.ndarray]:
+        state = create_temporal(temporal)
         for batch in batches(frames, cfg.batch_size):
             alpha = batch[..., 3:]  # nothing, of a video
-            yield from np.concatenate([colorizer(batch[..., :3]), alpha], axis=-1)
+            yield from np.concatenate([colorizer(batch[..., :3], state), alpha], axis=-1)
 
     palette = None
     if target.suffix.lower() == ".gif" and not folder:
-        palette = gif_palette(coloured(some_frames(animation)))
+        palette = gif_palette(coloured(some_frames(animation), "none"))
     count = 0
 
     def counted(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -65,7 +68,7 @@ def gif(cfg: DictConfig) -> Path:
             yield frame
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    timed = animation.through(lambda frames: counted(coloured(frames)))
+    timed = animation.through(lambda frames: counted(coloured(frames, cfg.temporal)))
     write_animation(target, timed, animation, folder=folder, palette=palette, quality=cfg.quality)
     if animation.lost:
         raise ValueError(f"{source}: {animation.lost}; {count} frames were coloured: {target}")

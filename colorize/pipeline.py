@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from colorize.checkpoint import Checkpoint, describe, load_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
 from colorize.models.base import Network
+from colorize.temporal import Temporal, create_temporal
 
 log = logging.getLogger(__name__)
 
@@ -73,39 +75,55 @@ class Colorizer:
             checkpoint.model, size, device, checkpoint.data.get("saturation", 1.0) if saturation is None else saturation
         )
 
-    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+    def __call__(self, rgb: np.ndarray, temporal: Temporal | None = None) -> np.ndarray:
         """Colour pictures of one size.
 
         Args:
             rgb: uint8 (H, W, 3) or, for a batch, (B, H, W, 3). Of a picture in colour the lightness alone is used.
+            temporal: the state of the clip whose next frames these are; None: each is a picture by itself.
 
         Returns:
             uint8 of the same shape.
         """
         if rgb.ndim == 3:
-            return self(rgb[None])[0]
+            return self(rgb[None], temporal)[0]
         assert rgb.ndim == 4 and rgb.shape[-1] == 3 and rgb.dtype == np.uint8, f"{rgb.shape} {rgb.dtype}"
         pictures = torch.tensor(rgb, device=self.device).permute(0, 3, 1, 2)
-        return self.colour(pictures).permute(0, 2, 3, 1).cpu().numpy()
+        return self.colour(pictures, temporal).permute(0, 2, 3, 1).cpu().numpy()
+
+    def colour_clip(self, batches: Iterable[np.ndarray], temporal: str = "smooth") -> Iterator[np.ndarray]:
+        """Colour the frames of one clip, in order, holding no more than a batch.
+
+        Args:
+            batches: uint8 (B, H, W, 3); how the clip is cut into batches makes no difference to its colours.
+            temporal: how colour is kept steady, a name of `colorize.temporal.TEMPORAL`. Raises ValueError.
+
+        Returns:
+            The batches, coloured, one at a time.
+        """
+        state = create_temporal(temporal)
+        return (self(batch, state) for batch in batches)
 
     @torch.inference_mode()
-    def colour(self, rgb: Tensor) -> Tensor:
+    def colour(self, rgb: Tensor, temporal: Temporal | None = None) -> Tensor:
         """uint8 RGB (B, 3, H, W) -> the same, coloured. Raises ValueError where the network gives no finite number."""
         # Colour conversion, pixel by pixel, holds dozens of bytes for each: done in strips, a big picture needs little.
         rows = max(1, _STRIP_PIXELS // (rgb.shape[0] * rgb.shape[3]))
         l = torch.cat([rgb_to_l_ab(to_float(strip))[0] for strip in rgb.split(rows, dim=2)], dim=2)
-        ab = self.predict_ab(l)
+        ab = self.predict_ab(l, temporal)
         strips = zip(l.split(rows, dim=2), ab.split(rows, dim=2), strict=True)
         return torch.cat([to_uint8(l_ab_to_rgb(*strip)) for strip in strips], dim=2)
 
     @torch.inference_mode()
-    def predict_ab(self, l: Tensor) -> Tensor:
+    def predict_ab(self, l: Tensor, temporal: Temporal | None = None) -> Tensor:
         """l (B, 1, H, W) in [0, 1], any H and W -> ab (B, 2, H, W) in (-1, 1)."""
         height, width = l.shape[-2:]
         small = F.interpolate(l, self._working_size(height, width), mode="bilinear", antialias=True)
         ab = self.model(small.contiguous(memory_format=torch.channels_last)).float()
         if not ab.isfinite().all():
             raise ValueError("the network's output is not finite: its weights are damaged, or its training diverged")
+        if temporal is not None:
+            ab = temporal(small, ab)  # at the size the network works at: the flow then costs little beside it
         ab = F.interpolate(ab, (height, width), mode="bicubic", align_corners=False, antialias=True)
         return (self.saturation * ab).clamp(-1, 1)
 

@@ -140,7 +140,7 @@ def convert(source: Path, target: Path, **settings: Any) -> Path:
 def colourizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """colorize.gif with a network that costs nothing (tests/test_pipeline.py has a real one)."""
 
-    def network(rgb: np.ndarray) -> np.ndarray:
+    def network(rgb: np.ndarray, temporal: Any = None) -> np.ndarray:
         return np.stack(list(warm(iter(rgb))))
 
     monkeypatch.setattr("colorize.checkpoint.choose_checkpoint", lambda *_: Path("none"))
