@@ -65,6 +65,9 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     Errors that the user can mend are one line on stderr and exit code 2 (in a sweep a line for each job that failed,
     after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130.
     """
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels); Pillow would warn of a picture below it
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and what is said and the exit code are ours
     folder: Path | None = None  # of the run, or of all jobs of a sweep

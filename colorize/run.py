@@ -34,10 +34,20 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"seed={cfg.seed} must be a whole number from 0 up")
     if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
         raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
+    for switch in ("checkpointing", "malloc"):
+        if not isinstance(cfg.trainer[switch], bool):
+            raise ValueError(f"trainer.{switch}={cfg.trainer[switch]} is not true or false")
     if cfg.saturation not in (None, "auto"):
         raise ValueError(f"saturation={cfg.saturation} is not auto or null; predict and gif take a number")
     if cfg.input is not None and cfg.input != cfg.dataset.root:
         raise ValueError("input= is the picture of experiment=alpha; for a folder: dataset=folder dataset.root=FOLDER")
+    if cfg.model.name == "convlstm":
+        if "frames" not in cfg.dataset:
+            raise ValueError("model=convlstm is trained on clips: give dataset=clips dataset.root=FOLDER")
+        if cfg.finetune is None and cfg.ckpt_path is None:
+            raise ValueError(
+                "model=convlstm adds a memory to a trained network: give finetune=auto or a file of a unet"
+            )
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         if cfg.ckpt_path == "last":
             raise ValueError("a sweep (-m) cannot go on with ckpt_path=last: its jobs are new runs")
@@ -81,20 +91,24 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
     history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
     checkpoint = load_checkpoint(best)
     if cfg.saturation == "auto":
-        factor = fit_saturation(checkpoint.model.to(trainer.strategy.root_device), datamodule.pictures("val"))
+        shown = datamodule.pictures("val").sample(256)  # what it predicts for them is held in memory
+        factor = fit_saturation(checkpoint.model.to(trainer.strategy.root_device), shown)
         remember(best, saturation=factor)
         checkpoint = load_checkpoint(best)
     name, pictures = checkpoint.name, report.kind(datamodule.rendered)
     title = f"{name} on {datamodule.name} ({pictures})"
 
     files = datamodule.files.test
-    methods = contestants({name: checkpoint}, str(trainer.strategy.root_device))
-    rows, scores = judge(methods, files)
-    report.print_table(rows, COLUMNS, title=f"{len(files)} test pictures: {title}")
-    rows = [{"method": row["method"], "tested on": pictures, **row} for row in rows]
-    report.write_table(rows, run_dir / "test")
-    report.write_table(picture_rows(scores, pictures), run_dir / "test_pictures")
-    sheets = write_sheets(methods[name], files, scores[name], run_dir, title)
+    rows: list[dict[str, Any]] = []
+    sheets: list[Path] = []
+    if files:  # there are none beside a film
+        methods = contestants({name: checkpoint}, str(trainer.strategy.root_device))
+        rows, scores = judge(methods, files)
+        report.print_table(rows, COLUMNS, title=f"{len(files)} test pictures: {title}")
+        rows = [{"method": row["method"], "tested on": pictures, **row} for row in rows]
+        report.write_table(rows, run_dir / "test")
+        report.write_table(picture_rows(scores, pictures), run_dir / "test_pictures")
+        sheets = write_sheets(methods[name], files, scores[name], run_dir, title)
 
     result = {
         "dataset": datamodule.name,
@@ -102,6 +116,8 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
         "network": name,
         "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
         "seed": cfg.seed,
+        "batch_size": datamodule.batch_size,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "best_epoch": checkpoint.epoch,
@@ -118,7 +134,7 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
     for what, path in {
         "network": best,
         "loss curve": run_dir / "loss.png",
-        "real | grey | predicted": sheets[0],
+        **({"real | grey | predicted": sheets[0]} if sheets else {}),
         "figures": run_dir / FINISHED,
     }.items():
         log.info("%-24s %s", what, _short(path))
@@ -127,7 +143,7 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
 
 
 def _log_hparams(trainer: L.Trainer, settings: dict[str, Any], result: dict[str, Any]) -> None:
-    tested = result["test"][result["network"]]
+    tested = result["test"].get(result["network"], {})
     metrics = {f"hparams/val/{name}": value for name, value in result["val"].items()}
     metrics |= {f"hparams/test/{name}": value for name, value in tested.items() if isinstance(value, float)}
     for logger in trainer.loggers:

@@ -30,7 +30,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     import torch
     from hydra.utils import instantiate
 
+    from colorize.batch_size import settle_batch_size
     from colorize.checkpoint import check_resumable, start_weights
+    from colorize.malloc import keep_freed_memory
     from colorize.module import ColorizeModule
     from colorize.run import check, finish, start
 
@@ -45,6 +47,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         logging.getLogger("colorize").setLevel(logging.ERROR)  # the first process speaks for all
     run_dir = Path(cfg.run_dir)
     check(cfg)
+    if cfg.trainer.malloc:
+        keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
     # What is wrong in the settings is said before pictures are rendered or read.
@@ -58,19 +62,22 @@ def train(cfg: DictConfig) -> dict[str, Any]:
             scheduler[length] = cfg.trainer.max_epochs * steps
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
+    module.model.checkpointing = cfg.trainer.checkpointing
     if cfg.finetune is not None and cfg.ckpt_path is None:
         start_weights(module.model, settings["model"], str(cfg.finetune))
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
-    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    own = ("malloc", "checkpointing")  # the others are Lightning's
+    trainer = instantiate({k: v for k, v in cfg.trainer.items() if k not in own}, callbacks=callbacks, logger=loggers)
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    module.hparams["data"].update(datamodule.summary())
     resume = run_dir / "checkpoints/last.ckpt" if cfg.ckpt_path == "last" else cfg.ckpt_path
+    settle_batch_size(module, datamodule, trainer, resume)
+    module.hparams["data"].update(datamodule.summary())
     if resume is not None:
         check_resumable(resume, module.hparams, trainer.max_epochs)
     else:
-        module.model.prepare(datamodule.pictures("train"))
+        module.model.prepare(datamodule.pictures("train").sample())
 
     start(run_dir, datamodule, module, trainer, resume)
     try:
@@ -78,7 +85,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     except Exception as error:
         if cli.is_out_of_memory(error):
             raise ValueError(
-                f"out of memory with dataset.batch_size={cfg.dataset.batch_size} dataset.size={cfg.dataset.size} "
+                f"out of memory with dataset.batch_size={datamodule.batch_size} dataset.size={cfg.dataset.size} "
                 f"model={cfg.model.name}: lower dataset.batch_size (and raise trainer.accumulate_grad_batches to keep "
                 "its effect), then dataset.size, or take a narrower network"
             ) from error

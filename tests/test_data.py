@@ -16,6 +16,7 @@ from PIL import Image
 from colorize.color import rgb_to_l_ab, to_float
 from colorize.data.datamodule import PhotoDataModule, PictureSampler
 from colorize.data.folder import find_pictures, load_pictures, split_set
+from colorize.data.store import open_pictures, report_grey
 
 
 def picture(path: Path, seed: int = 0, mode: str = "RGB") -> Path:
@@ -140,7 +141,7 @@ class TestLoading:
 
     def test_near_grey_training_pictures_are_reported(self, photos: Path, caplog):
         picture(photos / "grey.png", mode="L")
-        load_pictures(find_pictures(photos), 16, report_grey=True)
+        report_grey(*open_pictures(find_pictures(photos), 16, "ram"))
         assert "1 of 21 training pictures are nearly grey" in caplog.text and "grey.png" in caplog.text
 
 
@@ -230,7 +231,7 @@ class TestHook:
     def test_mean_colour_of_the_training_pictures(self, photos: Path):
         data = module(photos)
         data.setup("fit")
-        expected = rgb_to_l_ab(to_float(data.pictures("train")))[1].mean((0, 2, 3))
+        expected = rgb_to_l_ab(to_float(data.pictures("train")[:]))[1].mean((0, 2, 3))
         torch.testing.assert_close(torch.tensor(data.mean_ab()), expected)
 
 

@@ -28,7 +28,7 @@ def test_every_command_composes(name: str):
     assert config(name)
 
 
-WITHOUT_DOWNLOAD = {"full": ("model.backbone_weights=random",)}
+NEEDED = {"full": ("model.backbone_weights=random",), "convlstm": ("dataset=clips", "finetune=auto")}
 # cross_entropy needs model.head=classes: tests/test_heads.py
 NO_TRAINING = [("dataset", "photographs"), ("loss", "cross_entropy"), ("trainer", "gpu"), ("trainer", "ddp")]
 
@@ -63,7 +63,7 @@ def test_the_others_compose(group: str, choice: str):
 @pytest.mark.parametrize("choice", choices("model"))
 def test_every_network_trains_a_step(train, choice: str):
     small = [setting for setting in TINY if not setting.startswith("model.")]
-    network = train(f"model={choice}", *small, *WITHOUT_DOWNLOAD.get(choice, ()))["network"]
+    network = train(f"model={choice}", *small, *NEEDED.get(choice, ()))["network"]
     assert network == choice + (" (random backbone)" if choice == "full" else "")
 
 
@@ -72,7 +72,7 @@ def test_every_experiment_trains_a_step(train, rendered: Path, choice: str):
     is_beta = config("train", f"experiment={choice}", "run_dir=x").model.name == "beta"
     tiny = TINY if is_beta else [s for s in TINY if not s.startswith("model.")]
     data = [f"input={rendered / 'train/0000.jpg'}"] if choice == "alpha" else []
-    settings = [*tiny, *data, *WITHOUT_DOWNLOAD.get(choice, ())]
+    settings = [*tiny, *data, *NEEDED.get(choice, ())]
     assert train(f"experiment={choice}", *settings, root=None if data else rendered)["steps"] == 1
 
 

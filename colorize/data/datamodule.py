@@ -1,4 +1,4 @@
-"""The LightningDataModule: uint8 pictures in memory, batches drawn by step, augmentation and Lab on the device."""
+"""The LightningDataModule: uint8 pictures, batches drawn by step, augmentation and Lab on the device."""
 
 from __future__ import annotations
 
@@ -15,28 +15,16 @@ import numpy as np
 import torch
 from kornia.augmentation import RandomAffine, RandomHorizontalFlip
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from colorize.color import rgb_to_l_ab, to_float, to_uint8
 from colorize.data import scenes
 from colorize.data.degrade import DEGRADATIONS
 from colorize.data.duplicates import near_duplicates
-from colorize.data.folder import Split, load_pictures, split_set
+from colorize.data.folder import Split, split_set
+from colorize.data.store import CACHES, Pictures, choose_cache, in_memory, open_pictures, report_grey
 
 log = logging.getLogger(__name__)
-
-
-class Pictures(Dataset):
-    """uint8 pictures (N, 3, H, W) that hand out a whole batch by one indexing, without Python per picture."""
-
-    def __init__(self, pictures: Tensor):
-        self.pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitems__(self, indices: list[int]) -> Tensor:
-        return self.pictures[indices]
 
 
 class PictureSampler(DistributedSampler):
@@ -86,7 +74,7 @@ class PhotoDataModule(L.LightningDataModule):
         scene_counts: how many to render for train and test; None for the kind's own numbers.
         on_missing: "error" refuses to render.
         size: side in pixels to which both sides of every picture are resized.
-        batch_size: pictures a step and process.
+        batch_size: pictures a step and process; "auto" until `colorize.batch_size` has put a number there.
         steps_per_epoch: batches an epoch and process.
         val_fraction: share of the training pictures kept for validation where there is no ``val/``.
         shear, rotation, zoom: bounds of the augmentation in radians, degrees and as 1 +- zoom for each axis.
@@ -94,7 +82,9 @@ class PhotoDataModule(L.LightningDataModule):
         variants: draw so many augmentations of each training picture beforehand and use these, instead of new ones each
             step: what a frozen backbone sees in them is looked up (model=full), and a step augments nothing.
         degrade: what is done to ``l`` while training, one of `colorize.data.degrade.DEGRADATIONS`.
-        num_workers: loader processes; indexing a tensor in memory needs none.
+        cache: where the resized pictures are: "ram", "disk", "none" (`colorize.data.store.open_pictures`), or "auto":
+            ram, or disk where they would fill a quarter of the free memory. Batches are the same with each.
+        num_workers: loader processes; only ``cache="none"`` gains by them.
         seed: of the order of the pictures and of the augmentation.
     """
 
@@ -107,7 +97,7 @@ class PhotoDataModule(L.LightningDataModule):
         scene_counts: tuple[int, int] | None = None,
         on_missing: Literal["render", "error"] = "render",
         size: int = 256,
-        batch_size: int = 15,
+        batch_size: int | Literal["auto"] = 15,
         steps_per_epoch: int = 50,
         val_fraction: float = 0.05,
         shear: float = 0.2,
@@ -116,12 +106,13 @@ class PhotoDataModule(L.LightningDataModule):
         flip: float = 0.0,
         variants: int | None = None,
         degrade: str = "none",
+        cache: str = "auto",
         num_workers: int = 0,
         seed: int = 0,
     ):
         super().__init__()
         for setting, value in {"size": size, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}.items():
-            if not isinstance(value, int) or value < 1:
+            if (not isinstance(value, int) or value < 1) and not (setting == "batch_size" and value == "auto"):
                 raise ValueError(f"dataset.{setting}={value} must be a whole number from 1 up")
         if on_missing not in ("render", "error"):
             raise ValueError(f"dataset.on_missing={on_missing} is not one of: render, error")
@@ -133,6 +124,10 @@ class PhotoDataModule(L.LightningDataModule):
             raise ValueError(f"dataset.variants={variants} must be a whole number from 1 up, or null")
         if degrade not in DEGRADATIONS:
             raise ValueError(f"dataset.degrade={degrade} is not one of: {', '.join(DEGRADATIONS)}")
+        if cache not in CACHES:
+            raise ValueError(f"dataset.cache={cache} is not one of: {', '.join(CACHES)}")
+        if variants is not None and cache in ("disk", "none"):
+            raise ValueError(f"dataset.variants={variants} are in memory: give dataset.cache=ram, or variants=null")
         self.name, self.on_missing = name, on_missing
         self.root: str | list[str] | None  # a folder called 2023 comes as a number
         if isinstance(root, Sequence) and not isinstance(root, str):
@@ -141,13 +136,8 @@ class PhotoDataModule(L.LightningDataModule):
             self.root = None if root is None else str(root)
         self.scene, self.scene_counts = scene, scene_counts
         self.size, self.batch_size, self.steps_per_epoch = size, batch_size, steps_per_epoch
-        self.val_fraction, self.num_workers, self.seed = val_fraction, num_workers, seed
-        self._recipe: dict[str, Any] = {
-            "size": size,
-            "batch_size": batch_size,
-            "steps_per_epoch": steps_per_epoch,
-            "seed": seed,
-        }
+        self.val_fraction, self.cache, self.num_workers, self.seed = val_fraction, cache, num_workers, seed
+        self._recipe: dict[str, Any] = {"size": size, "steps_per_epoch": steps_per_epoch, "seed": seed}
         self._recipe |= {"val_fraction": val_fraction, "shear": shear, "rotation": rotation, "zoom": zoom}
         self._recipe |= {"flip": float(flip), "degrade": degrade, "variants": variants}
         self.variants = variants
@@ -161,7 +151,7 @@ class PhotoDataModule(L.LightningDataModule):
         )
         self.mirror = RandomHorizontalFlip(p=flip)
         self.degrade = DEGRADATIONS[degrade]
-        self._pictures: dict[str, Tensor] = {}
+        self._pictures: dict[str, Pictures] = {}
 
     @property
     def folders(self) -> list[Path]:
@@ -170,7 +160,7 @@ class PhotoDataModule(L.LightningDataModule):
             return [Path("data") / str(self.name)]
         return [Path(entry).expanduser() for entry in ([self.root] if isinstance(self.root, str) else self.root)]
 
-    @property
+    @cached_property
     def rendered(self) -> bool:
         """Whether pictures of the set are rendered scenes instead of photographs; after `prepare_data`."""
         folders = {file.resolve().parent for part in (self.files.train, self.files.test) for file in part}
@@ -209,38 +199,43 @@ class PhotoDataModule(L.LightningDataModule):
         """Decode the training and validation pictures, once. Raises ValueError."""
         if self._pictures:
             return
-        train, _ = load_pictures(self.files.train, self.size, report_grey=True)
-        val, _ = load_pictures(self.files.val, self.size)
+        cache = self.cache
+        if cache == "auto":
+            count = len(self.files.train) + len(self.files.val)
+            cache = "ram" if self.variants else choose_cache(count, self.size)
+        train, files = open_pictures(self.files.train, self.size, cache)
+        report_grey(train, files)
+        val, _ = open_pictures(self.files.val, self.size, cache)
         if len(self.folders) > 1:
-            train = self._without_duplicates(train, val)
+            train = self._without_duplicates(train, val, cache)
         self._pictures = {"train": train, "val": val}
         if self.variants:
             drawn = [(k, i, part) for k in range(self.variants) for i, part in enumerate(train.split(32))]
-            self._pictures["variants"] = torch.cat(
-                [to_uint8(self.augmented(to_float(part), k, i, 0)) for k, i, part in drawn]
+            self._pictures["variants"] = in_memory(
+                torch.cat([to_uint8(self.augmented(to_float(part), k, i, 0)) for k, i, part in drawn])
             )
 
-    def _without_duplicates(self, train: Tensor, val: Tensor) -> Tensor:
+    def _without_duplicates(self, train: Pictures, val: Pictures, cache: str) -> Pictures:
         """The training pictures of a union that no folder of it holds out, under whatever name."""
-        test, _ = load_pictures(self.files.test, self.size)  # to compare; they are judged from their files
+        test, _ = open_pictures(self.files.test, self.size, cache)  # to compare; they are judged from their files
         known = near_duplicates(train, val) | near_duplicates(train, test)
         if known.all():
             raise ValueError(f"dataset.root={self.root}: every training picture is also one to validate or test on")
         if known.any():
             what = "training pictures left out: a folder holds the same picture out to validate or test"
             log.info("%d of %d %s", int(known.sum()), len(known), what)
-        return train[~known]
+        return train.only(~known.numpy())
 
-    def pictures(self, part: Literal["train", "val", "variants"]) -> Tensor:
+    def pictures(self, part: Literal["train", "val", "variants"]) -> Pictures:
         """uint8 RGB (N, 3, size, size) of one part, after `setup`."""
         return self._pictures[part]
 
     def mean_ab(self) -> list[float]:
-        """Mean (a, b) / 128 over the training pictures: the 'mean colour' baseline."""
-        total = torch.zeros(2, dtype=torch.float64)
-        for batch in self.pictures("train").split(32):
+        """Mean (a, b) / 128 over the training pictures, of a large set over a sample: the 'mean colour' baseline."""
+        total, sample = torch.zeros(2, dtype=torch.float64), self.pictures("train").sample()
+        for batch in sample.split(max(1, 2**18 // self.size**2)):  # Lab takes dozens of bytes a pixel
             total += rgb_to_l_ab(to_float(batch))[1].double().mean((2, 3)).sum(0)
-        return (total / len(self.pictures("train"))).tolist()
+        return (total / len(sample)).tolist()
 
     def summary(self) -> dict[str, Any]:
         """What a checkpoint remembers of its training set; plain values."""
@@ -249,6 +244,7 @@ class PhotoDataModule(L.LightningDataModule):
             "root": self._resolved_root(),
             "rendered": self.rendered,
             "mean_ab": self.mean_ab(),
+            "batch_size": self.batch_size,
             **self._recipe,
         }
 
@@ -257,18 +253,21 @@ class PhotoDataModule(L.LightningDataModule):
         return None if self.root is None else paths[0] if isinstance(self.root, str) else paths
 
     def train_dataloader(self) -> DataLoader:
+        assert self.batch_size != "auto"
         return self._loader("variants" if self.variants else "train", draws=self.steps_per_epoch * self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("val", draws=None)
 
     def _loader(self, part: Literal["train", "val", "variants"], draws: int | None) -> DataLoader:
-        pictures = self.pictures(part)
+        return self._loader_of(self.pictures(part), draws)
+
+    def _loader_of(self, dataset: Any, draws: int | None) -> DataLoader:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader(
-            Pictures(pictures),
-            batch_size=self.batch_size,
-            sampler=PictureSampler(len(pictures), draws, self.seed, rank, world_size),
+            dataset,
+            batch_size=self.batch_size,  # type: ignore[arg-type]  # a number by now
+            sampler=PictureSampler(len(dataset), draws, self.seed, rank, world_size),
             collate_fn=_as_is,  # `__getitems__` has made the batch
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

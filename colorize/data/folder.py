@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colorize.media import PICTURE_SUFFIXES, MediaError, read_picture, resize
+from colorize import memory
+from colorize.media import PICTURE_SUFFIXES, MediaError, picture_size, read_picture, resize
 from colorize.progress import track
 
 log = logging.getLogger(__name__)
 
 TEST_FRACTION = 0.15  # of a folder that has no test/ of its own
-_NEAR_GREY = 6.0  # mean of max(R, G, B) - min(R, G, B), 0..255, below which a picture teaches grey
+_AT_ONCE = 64  # files that are decoded before the next are begun
+_BYTES_A_PIXEL = 16  # of a picture while it is decoded
 _NAMES_IN_WARNING = 5
 _SEARCHED = f"searched it and the folders below for {' '.join(PICTURE_SUFFIXES)}"
 
@@ -83,7 +86,7 @@ def split_set(root: Path, val_fraction: float) -> Split:
     own = {part: _picture_files(root / part) for part in ("val", "test")}  # an empty one is as good as none
     pool = find_pictures(root / "train" if (root / "train").is_dir() else root)
     taken = {path for paths in own.values() for path in paths}  # where there is no train/, they are in the pool too
-    train = _in_hash_order([path for path in pool if path not in taken], root)
+    train = in_hash_order([path for path in pool if path not in taken], root)
     if len(train) == 1 and not taken:
         log.warning("%s holds one picture: it is trained, validated and tested on itself", root)
         return Split(train, train, train)
@@ -95,7 +98,8 @@ def split_set(root: Path, val_fraction: float) -> Split:
     return Split(sorted(train), sorted(own["val"]), sorted(own["test"]))
 
 
-def _in_hash_order(paths: list[Path], root: Path) -> list[Path]:
+def in_hash_order(paths: list[Path], root: Path) -> list[Path]:
+    """An order fixed by the files' names below ``root`` alone."""
     return sorted(paths, key=lambda path: hashlib.sha1(path.relative_to(root).as_posix().encode()).hexdigest())
 
 
@@ -106,7 +110,7 @@ def _cut(paths: list[Path], fraction: float, root: Path) -> tuple[list[Path], li
     return paths[:-tail], paths[-tail:]
 
 
-def load_pictures(paths: Sequence[Path], size: int, *, report_grey: bool = False) -> tuple[Tensor, list[Path]]:
+def load_pictures(paths: Sequence[Path], size: int) -> tuple[Tensor, list[Path]]:
     """Decode pictures once, resized to ``size`` on both sides as the reference does.
 
     Files that are no picture are named in one warning and left out.
@@ -114,7 +118,6 @@ def load_pictures(paths: Sequence[Path], size: int, *, report_grey: bool = False
     Args:
         paths: picture files.
         size: side of the result in pixels.
-        report_grey: warn about near-grey pictures (for training sets: they teach grey).
 
     Returns:
         uint8 RGB (N, 3, size, size), contiguous, and the N files it came from.
@@ -122,42 +125,61 @@ def load_pictures(paths: Sequence[Path], size: int, *, report_grey: bool = False
     Raises:
         ValueError: not one of them could be read.
     """
+    pictures = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+    files: list[Path] = []
+    errors: list[str] = []
+    for path, rgb in zip(paths, track(decode_pictures(paths, size), "Reading pictures", len(paths)), strict=True):
+        if isinstance(rgb, MediaError):
+            errors.append(str(rgb))
+        else:
+            pictures[len(files)] = torch.from_numpy(rgb)
+            files.append(path)
+    report_skipped(errors, len(paths))
+    if not files:
+        raise none_readable(paths, errors[0])
+    return pictures[: len(files)], files
+
+
+def decode_pictures(paths: Sequence[Path], size: int) -> Iterator[np.ndarray | MediaError]:
+    """Each file as uint8 RGB (3, size, size), contiguous, or what is wrong with it; in order, some of them at once."""
 
     def decode(path: Path) -> np.ndarray | MediaError:
         try:
-            return resize(read_picture(path).rgb, size)
+            return np.ascontiguousarray(resize(read_picture(path).rgb, size).transpose(2, 0, 1))
         except MediaError as error:
             return error
 
-    pool = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes and resizes outside the GIL
-    try:
-        decoded = list(track(pool.map(decode, paths), "Reading pictures", total=len(paths)))
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+    for start in range(0, len(paths), _AT_ONCE):  # a pool takes all it is given at once: a large set would pile up
+        part = paths[start : start + _AT_ONCE]
+        pool = ThreadPoolExecutor(_threads(part))  # Pillow decodes and resizes outside the GIL
+        try:
+            yield from pool.map(decode, part)
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
 
-    good = [(path, rgb) for path, rgb in zip(paths, decoded, strict=True) if isinstance(rgb, np.ndarray)]
-    errors = [error for error in decoded if isinstance(error, MediaError)]
+
+def _threads(paths: Sequence[Path]) -> int:
+    """One for each core, fewer where so many of the largest picture at once would fill a quarter of the free memory."""
+    pixels = 1
+    for path in paths:
+        with suppress(MediaError):
+            width, height = picture_size(path)
+            pixels = max(pixels, width * height)
+    fit = memory.available() // (4 * _BYTES_A_PIXEL * pixels)
+    return max(1, min(os.cpu_count() or 1, len(paths), fit))
+
+
+def report_skipped(errors: list[str], total: int) -> None:
+    """One warning for all files that are no picture."""
     if errors:
-        log.warning("skipped %d of %d files: %s", len(errors), len(paths), some([str(error) for error in errors], "; "))
-    if not good:
-        raise ValueError(
-            f"none of the {len(paths)} picture files in {paths[0].parent} could be read ({_SEARCHED}): {errors[0]}"
-        )
-
-    pictures = torch.empty(len(good), 3, size, size, dtype=torch.uint8)
-    for i, (_, rgb) in enumerate(good):
-        pictures[i] = torch.from_numpy(rgb.transpose(2, 0, 1).copy())
-    files = [path for path, _ in good]
-    if report_grey:
-        _report_grey(pictures, files)
-    return pictures, files
+        log.warning("skipped %d of %d files: %s", len(errors), total, some(errors, "; "))
 
 
-def _report_grey(pictures: Tensor, files: list[Path]) -> None:
-    spread = torch.stack([(p.amax(0) - p.amin(0)).float().mean() for p in pictures])
-    grey = [file.name for file, s in zip(files, spread.tolist(), strict=True) if s < _NEAR_GREY]
-    if grey:
-        log.warning("%d of %d training pictures are nearly grey and teach grey: %s", len(grey), len(files), some(grey))
+def none_readable(paths: Sequence[Path], error: str) -> ValueError:
+    """That a set has no picture at all."""
+    return ValueError(
+        f"none of the {len(paths)} picture files in {paths[0].parent} could be read ({_SEARCHED}): {error}"
+    )
 
 
 def some(names: list[str], separator: str = ", ") -> str:

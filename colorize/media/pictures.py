@@ -24,8 +24,8 @@ from colorize.media.common import MAX_PIXELS, MediaError, StrPath, check_pixels,
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # matched in any case
 
 # `Image.open` warns or fails at Pillow's own process-wide pixel limit, and a warning cannot be silenced in one thread
-# alone. Its format classes, called directly, leave the limit to us. (Left over: Pillow still refuses WebP and
-# uncompressed TIFF above 179 megapixels, and warns of the latter above 89.) Few formats are also few risks.
+# alone. Its format classes, called directly, leave the limit to us. (Left over: WebP and uncompressed TIFF, for which
+# the commands lift Pillow's limit.) Few formats are also few risks.
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {  # by the first two bytes; the class checks the rest
     b"\xff\xd8": JpegImageFile,
     b"\x89P": PngImageFile,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.models.base import Network
 from colorize.models.heads import Head, create_head
+
+if TYPE_CHECKING:
+    from colorize.data.store import Pictures
 
 Layers = Sequence[int | str]
 
@@ -79,11 +83,18 @@ class EncoderDecoder(Network):
     def head(self) -> Head:
         return cast(Head, self.layers[self._after_head - 1])
 
-    def prepare(self, pictures: Tensor) -> None:
+    def prepare(self, pictures: Tensor | Pictures) -> None:
         self.head.prepare(pictures)
 
     def output(self, l: Tensor) -> Tensor:
-        return self.layers[: self._after_head](l)
+        return self._through(self.layers[: self._after_head], l)
+
+    def _through(self, layers: nn.Sequential, x: Tensor) -> Tensor:
+        """``layers(x)``, each change of resolution the beginning of a block."""
+        starts = [i for i, m in enumerate(layers) if isinstance(m, nn.Upsample) or getattr(m, "stride", None) == (2, 2)]
+        for start, end in pairwise([0, *(start for start in starts if start), len(layers)]):
+            x = self.block(layers[start:end], x)
+        return x
 
     def decode(self, output: Tensor) -> Tensor:
         return self.layers[self._after_head :](self.head.decode(output))

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,9 @@ from torchvision.transforms.functional import normalize
 
 from colorize.color import l_ab_to_rgb
 from colorize.models.encoder_decoder import EncoderDecoder, Layers
+
+if TYPE_CHECKING:
+    from colorize.data.store import Pictures
 
 _KEPT_BYTES = 2**29  # of the backbone's outputs that `Backbone` keeps, at most
 
@@ -177,19 +180,19 @@ class Full(EncoderDecoder):
         )
         return f"full ({origin}{'' if self.backbone.frozen else ', fine-tuned'})"
 
-    def prepare(self, pictures: Tensor) -> None:
+    def prepare(self, pictures: Tensor | Pictures) -> None:
         super().prepare(pictures)
         if not self.backbone.loaded:  # finetune= has brought a backbone along
             self.backbone.load(self.backbone_weights)
 
     def output(self, l: Tensor) -> Tensor:
-        x = self.layers[: self._joint](l)
+        x = self._through(self.layers[: self._joint], l)
         # The convolution of the joined map is the sum of two, and the backbone's can be resized after it: the same
         # numbers, and a thousand scores are never spread over the grid.
         own, others = self.fuse.weight.split([x.shape[1], self.backbone.channels], dim=1)
         seen = F.conv2d(self.backbone(l).to(x.dtype), others)
         x = F.conv2d(x, own, self.fuse.bias) + F.interpolate(seen, x.shape[-2:], mode="bilinear")
-        return self.layers[self._joint : self._after_head](F.relu(x))
+        return self._through(self.layers[self._joint : self._after_head], F.relu(x))
 
 
 def _note_loading(backbone: nn.Module, _: Any) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from colorize.color import AB_SCALE, ab_bins, rgb_to_l_ab, to_float
+
+if TYPE_CHECKING:
+    from colorize.data.store import Pictures
 
 TEMPERATURE = 0.38  # the paper's: between the mean, pale (1), and the most likely colour, patchy (0)
 SIGMA = 5.0  # of the soft encoding, in units of a and b
@@ -18,7 +22,7 @@ _REACH = 110  # |a| and |b| of every sRGB colour are below it
 class Head(nn.Conv2d):
     """Features (B, C, H, W) -> the network's output, which `decode` makes ab (B, 2, H, W) of."""
 
-    def prepare(self, pictures: Tensor) -> None:
+    def prepare(self, pictures: Tensor | Pictures) -> None:
         """Look at the training pictures, uint8 RGB (N, 3, S, S)."""
 
     def decode(self, output: Tensor) -> Tensor:
@@ -60,11 +64,12 @@ class ClassHead(Head):
         self.register_buffer("prior", torch.full((len(bins),), 1 / len(bins)))
         self.register_buffer("_nearest", _nearest_bins(), persistent=False)
 
-    def prepare(self, pictures: Tensor) -> None:
+    def prepare(self, pictures: Tensor | Pictures) -> None:
         """Count the classes in every fourth row and column of the training pictures: the prior."""
         total = torch.zeros(len(self.bins), dtype=torch.float64)
-        for batch in pictures[:, :, 2::4, 2::4].split(32):
-            indices, weights = self.encode(rgb_to_l_ab(to_float(batch.to(self.bins.device)))[1])
+        for batch in pictures.split(32):
+            part = to_float(batch[:, :, 2::4, 2::4].to(self.bins.device))
+            indices, weights = self.encode(rgb_to_l_ab(part)[1])
             total.index_add_(0, indices.flatten().cpu(), weights.flatten().double().cpu())
         self.prior.copy_(total / total.sum())
 
