@@ -24,14 +24,17 @@ from colorize.color import rgb_to_l_ab, to_float
 from colorize.module import ColorizeModule
 
 
-def recipe(name: str, size: int) -> tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None], int]:
+def recipe(
+    name: str, size: int, *overrides: str
+) -> tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None], int]:
     """How ``experiment=name`` makes a batch and learns from it, and how many pictures that is."""
     cli.register_resolvers()
     with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-        cfg = compose("train", overrides=[f"experiment={name}", f"dataset.size={size}", "run_dir=unused"])
+        cfg = compose("train", overrides=[f"experiment={name}", f"dataset.size={size}", "run_dir=unused", *overrides])
     parts: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = {part: parts[part] for part in ("model", "loss", "optimizer")}
     module = ColorizeModule(**settings, scheduler=None, data={"size": size}).train()
+    module.model.checkpointing = cfg.trainer.checkpointing
     optimizer = module.create_optimizer()
     data = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=0)
     pictures = torch.randint(256, (cfg.dataset.batch_size, 3, size, size), dtype=torch.uint8)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorize.color import AB_SCALE
 from colorize.models.base import Network
 from colorize.models.heads import SIGMA, ClassHead
 from colorize.names import call_by_name
@@ -36,6 +37,41 @@ def smooth_l1(beta: float = 1.0, saturation: float = 0.0) -> Loss:
             return F.smooth_l1_loss(prediction, ab, beta=beta)
         weight = 1 + saturation * torch.hypot(ab[:, :1], ab[:, 1:])  # norm(dim=1) takes a tenth of a step
         return (weight * F.smooth_l1_loss(prediction, ab, beta=beta, reduction="none")).mean()
+
+    return loss
+
+
+def delta_e(eps: float = 1.0, saturation: float = 0.0) -> Loss:
+    """CIEDE2000 at equal lightness, without its terms of hue (T and R_T): how far off a colour looks, over 20.
+
+    What the networks are judged by, made smooth: with a1, b1 and a2, b2 the colours in Lab units, a stretched as there
+    by 1 + G, and C1, C2, C their chromas and the mean of these, sqrt((dC / (1 + 0.045 C))^2 + (dH / (1 + 0.015 C))^2)
+    (Sharma, Wu and Dalal 2005; their `colorize.metrics.delta_e_2000` has no gradient at grey). Near grey an error
+    weighs most, since there the eye sees it best: white stays white, and a vivid thing may be more vivid.
+
+    Args:
+        eps: below this difference, about the least that is noticeable, the loss is squared, as a smooth L1 is.
+        saturation: how much more a vivid pixel weighs than a grey one, as in `smooth_l1`: CIEDE2000 itself counts an
+            error less the more vivid a colour is, and alone would leave strawberries brown.
+    """
+    if not eps > 0:
+        raise ValueError(f"loss.eps={eps} must be above 0")
+
+    def chroma(a: Tensor, b: Tensor) -> Tensor:
+        return torch.sqrt(a * a + b * b + 1e-4)  # hypot has no gradient at grey
+
+    def loss(network: Network, output: Tensor, ab: Tensor) -> Tensor:
+        (a1, b1), (a2, b2) = ((AB_SCALE * x.float()).unbind(1) for x in (network.decode(output), ab))
+        c7 = ((chroma(a1, b1) + chroma(a2, b2)).detach() / 2) ** 7
+        stretch = 1.5 - 0.5 * torch.sqrt(c7 / (c7 + 25.0**7))
+        a1, a2 = stretch * a1, stretch * a2
+        c1, c2 = chroma(a1, b1), chroma(a2, b2)
+        c = (c1 + c2) / 2
+        c_step = c1 - c2
+        h_step2 = ((a1 - a2) ** 2 + (b1 - b2) ** 2 - c_step**2).clamp(min=0)  # rounding may take it below
+        square = (c_step / (1 + 0.045 * c)) ** 2 + h_step2 / (1 + 0.015 * c) ** 2
+        weight = 1 + saturation * torch.hypot(*ab.float().unbind(1))
+        return (weight * (torch.sqrt(square + eps**2) - eps)).mean() / 20
 
     return loss
 
@@ -72,7 +108,12 @@ def cross_entropy(rebalance: float = 0.5, sigma: float = SIGMA) -> Loss:
     return loss
 
 
-LOSSES: dict[str, Callable[..., Loss]] = {"mse": mse, "smooth_l1": smooth_l1, "cross_entropy": cross_entropy}
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "mse": mse,
+    "smooth_l1": smooth_l1,
+    "delta_e": delta_e,
+    "cross_entropy": cross_entropy,
+}
 
 
 def create_loss(name: str, **settings: Any) -> Loss:

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
+from colorize.data.store import Pictures
 from colorize.metrics import colourfulness
 from colorize.models.base import Network
 
 TARGET = 0.95  # colourfulness, predicted / real: more costs more accuracy than the eye gains
-LIMIT = 1.5  # a network that is paler than this can mend has not learnt enough to be made vivid
+LIMIT = 2.0  # a network that is paler than this can mend has not learnt enough to be made vivid
 _BISECTIONS = 6  # to 0.01
 
 
 @torch.inference_mode()
-def fit_saturation(network: Network, pictures: Tensor) -> float:
-    """The factor of ab, in [1, 1.5], that brings predictions to 0.95 of the colourfulness of real pictures.
+def fit_saturation(network: Network, pictures: Tensor | Pictures) -> float:
+    """The factor of ab, in [1, 2], that brings predictions to 0.95 of the colourfulness of real pictures.
 
     The whole prediction is scaled, so hues stay and no weight is touched: it is to regression what annealing is to
     classification (Zhang et al., ECCV 2016). 1 where the network is colourful enough.

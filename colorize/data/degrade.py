@@ -37,14 +37,17 @@ _GRAIN_SIZE = RandomGaussianBlur(5, (0.3, 0.9), p=1.0)
 
 
 def light(l: Tensor) -> Tensor:
-    """Ordinary variation: exposure and contrast, a little noise, at times slight blur and JPEG."""
-    l = _noise(_SLIGHT_BLUR(_TONE(l)))
-    return _jpeg(l).clamp(0.0, 1.0)
+    """Ordinary variation: exposure and contrast, a little noise, at times slight blur and JPEG; half stay as they are.
+
+    Where every picture has another exposure, white paper can no longer be told from grey, and gets some colour.
+    """
+    varied = _jpeg(_noise(_SLIGHT_BLUR(_TONE(l)))).clamp(0.0, 1.0)
+    return torch.where(_uniform(l, 0.0, 1.0) < 0.5, varied, l)
 
 
 def film(l: Tensor) -> Tensor:
     """Scanned old film: an old lens, uneven exposure, grain, fading, dust and scratches; then what `light` does."""
-    return light(_mark(_fade(_grain(_expose(_LENS(l))))))
+    return light(_mark(_fade(_grain(_expose(_LENS(l))))).clamp(0.0, 1.0))
 
 
 DEGRADATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda l: l, "light": light, "film": film}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from colorize.models.base import Network
 from colorize.models.heads import create_head
+
+if TYPE_CHECKING:
+    from colorize.data.store import Pictures
 
 
 class ConvBlock(nn.Sequential):
@@ -62,6 +66,8 @@ class UNet(Network):
         widths: channels at 1/2, 1/4, 1/8, ... of the picture's side.
         blocks: residual blocks at each of these.
         head: "ab" or "classes" (`colorize.models.heads.ClassHead`).
+        dropout: share of the channels that come from the level below and are dropped while training (Tompson et al.,
+            CVPR 2015). They know what a picture shows; of a few dozen pictures they would learn each one by heart.
     """
 
     def __init__(
@@ -69,12 +75,15 @@ class UNet(Network):
         widths: Sequence[int] = (24, 64, 128, 256, 256),
         blocks: Sequence[int] = (0, 0, 1, 1, 1),
         head: str = "ab",
+        dropout: float = 0.0,
     ):
         super().__init__()
         if len(widths) < 2 or len(blocks) != len(widths) or min(widths) < 1:
             raise ValueError(
                 f"model.widths={list(widths)} and model.blocks={list(blocks)} must name two levels or more, alike"
             )
+        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+            raise ValueError(f"model.dropout={dropout} is not in [0, 1)")
         self.stride = 2 ** len(widths)
         channels = (1, *widths)
         self.encoder = nn.ModuleList(
@@ -85,28 +94,37 @@ class UNet(Network):
         finest = 1 if head == "classes" else 0  # the level at which the decoder ends
         levels = widths[finest:]
         pairs = list(zip(levels[:0:-1], levels[-2::-1], strict=True))  # (deep, shallow) from the bottom up
+        self.dropout = nn.Dropout2d(dropout)
         self.narrow = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for deep, shallow in pairs)
         self.decoder = nn.ModuleList(ConvBlock(shallow, shallow) for _, shallow in pairs)
         self.head = create_head(head, widths[finest])
         self._shrunk = 2 ** (finest + 1)  # the output's side is the picture's divided by it
 
-    def prepare(self, pictures: Tensor) -> None:
+    def prepare(self, pictures: Tensor | Pictures) -> None:
         self.head.prepare(pictures)
 
     def output(self, l: Tensor) -> Tensor:
+        return self.head(self.features(l))
+
+    def features(self, l: Tensor) -> Tensor:
+        """l (B, 1, H, W) -> what the head makes the output of: (B, C, H / 2, W / 2), of classes a quarter."""
         skips = []
         x = l - 0.5
         for level in self.encoder:
-            x = level(x)
+            x = self.block(level, x)
             skips.append(x)
         x = self.context(skips.pop())
         for narrow, level in zip(self.narrow, self.decoder, strict=True):
-            # Added, not joined as in the paper: a third of the arithmetic at the fine levels, where it all is.
-            x = level(_enlarge(narrow(x), 2) + skips.pop())
-        return self.head(x)
+            x = self.block(_join, narrow, level, self.dropout(x), skips.pop())
+        return x
 
     def decode(self, output: Tensor) -> Tensor:
         return _enlarge(self.head.decode(output), self._shrunk)
+
+
+def _join(narrow: nn.Module, level: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    # Added, not joined as in the paper: a third of the arithmetic at the fine levels, where it all is.
+    return level(_enlarge(narrow(x), 2) + skip)
 
 
 def _enlarge(x: Tensor, factor: int) -> Tensor:
