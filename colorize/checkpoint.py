@@ -20,6 +20,7 @@ from colorize.cli import FINISHED
 from colorize.files import atomic
 from colorize.models import create_model
 from colorize.models.base import Network
+from colorize.models.convlstm import ConvLSTM
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,13 @@ def _read_weights(path: Path) -> Content:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}): fetch it anew") from error
 
 
-_WHILE_TRAINING = {"init", "backbone_weights", "frozen", "cache"}  # settings that no trained weight depends on
+_WHILE_TRAINING = {
+    "init",
+    "backbone_weights",
+    "frozen",
+    "cache",
+    "dropout",
+}  # settings that no trained weight depends on
 
 
 def start_weights(network: Network, settings: Mapping[str, Any], source: str) -> None:
@@ -185,6 +192,8 @@ def start_weights(network: Network, settings: Mapping[str, Any], source: str) ->
     is_file = is_weights_file(source) or source.endswith(".ckpt")
     path = Path(source) if is_file else _shipped_path("finetune", source)
     checkpoint = load_checkpoint(path)
+    if isinstance(network, ConvLSTM) and checkpoint.settings["model"]["name"] == "unet":  # its memory begins afresh
+        network, settings = network.picture, {**settings, "name": "unet"}
     # As JSON has them: a tuple there may be a list here. What one of both does not say is the default.
     there, here = (json.loads(json.dumps(dict(s))) for s in (checkpoint.settings["model"], settings))
     differing = {key for key in there.keys() & here.keys() if there[key] != here[key]} - _WHILE_TRAINING

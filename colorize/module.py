@@ -16,6 +16,7 @@ from colorize.losses import check_head, create_loss
 from colorize.metrics import PictureMetrics
 from colorize.models import create_model
 from colorize.names import call_by_name
+from colorize.video_metrics import warp_error
 
 _OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     name: value
@@ -34,12 +35,15 @@ _SCHEDULERS: dict[str, Callable[..., Any]] = {
 class ColorizeModule(L.LightningModule):
     """Trains a network to predict ``ab`` from ``l``. Batches are {"l": (B, 1, H, W), "ab": (B, 2, H, W)}.
 
+    Of clips, one after another in a batch, there is more: ``frames`` of each and ``motion`` (`ClipDataModule`).
+
     Every argument is plain str, int, float, bool, list or dict and is kept in the checkpoint, which is therefore
     self-contained and loads with ``weights_only=True``.
 
     Args:
         model: ``{"name": ..., **settings}`` of `colorize.models.create_model`.
-        loss: the same of `colorize.losses.create_loss`.
+        loss: the same of `colorize.losses.create_loss`. Of clips ``consistency`` times the change of ab along the
+            motion is added: the mean of |da| and |db|, in units of 128, where a pixel was seen one frame before.
         optimizer: ``{"name": "Adagrad", "lr": 1e-3, ...}``: any class of torch.optim with its own arguments.
         scheduler: ``{"name": "CosineAnnealingLR", "T_max": 300, ...}``: one of torch.optim.lr_scheduler, stepped after
             each optimizer step; None for a constant rate.
@@ -58,7 +62,8 @@ class ColorizeModule(L.LightningModule):
         self.save_hyperparameters()
         # channels_last: a third less time a step on a CPU, where convolutions would else reorder their input.
         self.model = create_model(**model).to(memory_format=torch.channels_last)
-        self.loss = create_loss(**loss)
+        self.loss = create_loss(**{key: value for key, value in loss.items() if key != "consistency"})
+        self.consistency = loss.get("consistency", 0.0)
         check_head(self.model, loss["name"])
         if not isinstance(data["size"], int) or data["size"] % self.model.stride:
             raise ValueError(
@@ -71,10 +76,16 @@ class ColorizeModule(L.LightningModule):
         """l (B, 1, H, W) in [0, 1] -> ab (B, 2, H, W) in (-1, 1)."""
         return self.model(l.to(self.dtype)).float()  # under precision=bf16-true the weights are not float32
 
-    def _step(self, batch: dict[str, Tensor], stage: str) -> tuple[Tensor, Tensor]:
-        output = self.model.output(batch["l"].to(self.dtype)).float()
+    def _step(self, batch: dict[str, Any], stage: str) -> tuple[Tensor, Tensor]:
+        output = self.model.clip_output(batch["l"].to(self.dtype), batch.get("frames", 1)).float()
         loss = self.loss(self.model, output, batch["ab"])
         size = len(batch["l"])
+        if "motion" in batch:
+            ab = self.model.decode(output)
+            change, pixels = warp_error(ab.roll(1, 0), ab, batch["motion"])  # of a clip's first frame nothing was seen
+            unsteady = change.sum() / pixels.sum().clamp(min=1)
+            self.log(f"{stage}/unsteady", unsteady, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+            loss = loss + self.consistency * unsteady
         if stage == "train":
             self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
             self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)

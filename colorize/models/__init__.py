@@ -6,12 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from colorize.models.base import Network
+from colorize.models.convlstm import ConvLSTM
 from colorize.models.encoder_decoder import alpha, beta
 from colorize.models.fusion import Full
 from colorize.models.unet import UNet
 from colorize.names import call_by_name
 
-MODELS: dict[str, Callable[..., Network]] = {"alpha": alpha, "beta": beta, "full": Full, "unet": UNet}
+MODELS: dict[str, Callable[..., Network]] = {
+    "alpha": alpha,
+    "beta": beta,
+    "convlstm": ConvLSTM,
+    "full": Full,
+    "unet": UNet,
+}
 
 
 def create_model(name: str, **settings: Any) -> Network:
