@@ -33,7 +33,7 @@ from colorize.clip_evaluation import REAL, Curves, judge_clip, plot_mean_ab
 from colorize.media import PICTURE_SUFFIXES, read_picture
 from colorize.pipeline import Colorizer
 from colorize.progress import track
-from colorize.temporal import TEMPORAL
+from colorize.temporal import temporal_modes
 
 BASE = "none"
 BATCH = 4  # frames
@@ -119,8 +119,8 @@ def seconds(colorizer: Colorizer, path: Path, mode: str, limit: int | None) -> f
 
 def temporal(args: argparse.Namespace, command: str) -> list[dict[str, Any]]:
     """Judge everything, print and write the tables. Raises ValueError."""
-    modes = [BASE, *(mode for mode in TEMPORAL if mode != BASE)]
     colorizer = Colorizer.from_checkpoint(args.ckpt, device=args.device)
+    modes = [BASE, *(mode for mode in temporal_modes(colorizer.model) if mode != BASE)]  # convlstm where it can be
     args.out.parent.mkdir(parents=True, exist_ok=True)
     clips: dict[str, dict[str, dict[str, Any]]] = {}  # figures by clip and mode
     cuts: dict[str, int] = {}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from colorize import report
-from colorize.checkpoint import Checkpoint
+from colorize.checkpoint import Checkpoint, shipped
 from colorize.data.folder import some
 from colorize.media import MediaError, read_picture, resize
 from colorize.metrics import PictureMetrics, red_kept
@@ -44,10 +44,14 @@ class ConstantColour(Network):
 def labels(paths: Sequence[Path]) -> list[str]:
     """A label for each checkpoint: its run's set, network and date, or the path where that is not its place.
 
+    Of weights that ship it is their name.
+
     Raises:
         ValueError: one checkpoint is named twice.
     """
-    names = ["/".join(p.resolve().parts[-5:-2]) if p.parent.name == "checkpoints" else str(p) for p in paths]
+    known = {path: name for name, path in shipped().items()}
+    places = ["/".join(p.resolve().parts[-5:-2]) if p.parent.name == "checkpoints" else str(p) for p in paths]
+    names = [known.get(p.resolve(), place) for p, place in zip(paths, places, strict=True)]
     names = [f"{n} {p.stem}" if names.count(n) > 1 else n for n, p in zip(names, paths, strict=True)]
     if len(set(names)) < len(names):
         raise ValueError(f"a checkpoint is named twice: {', '.join(map(str, paths))}")

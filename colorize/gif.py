@@ -8,19 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
 
 from colorize import cli
 
-if TYPE_CHECKING:
-    from colorize.media import Animation
-
 log = logging.getLogger(__name__)
-
-PALETTE_FRAMES = 16  # coloured ahead of the rest to find one palette for a GIF
 
 
 def gif(cfg: DictConfig) -> Path:
@@ -37,9 +31,10 @@ def gif(cfg: DictConfig) -> Path:
         if not (isinstance(cfg[name], int) and lowest <= cfg[name] <= highest):
             raise ValueError(f"{name}={cfg[name]} must be a whole number from {lowest} to {highest}")
     from colorize.checkpoint import choose_checkpoint
-    from colorize.media import check_target, choose_target, gif_palette, read_animation, write_animation
+    from colorize.media import batches, check_target, choose_target, read_animation, write_animation
     from colorize.pipeline import Colorizer
     from colorize.progress import track
+    from colorize.scene_palettes import scene_palettes
     from colorize.temporal import create_temporal
 
     create_temporal(cfg.temporal)  # an unknown name is said before anything is read
@@ -49,16 +44,17 @@ def gif(cfg: DictConfig) -> Path:
     check_target(target, animation, folder)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
+    colorizer.new_clip(cfg.temporal)  # refused before anything is written
 
     def coloured(frames: Iterator[np.ndarray], temporal: str) -> Iterator[np.ndarray]:
-        state = create_temporal(temporal)
+        state = colorizer.new_clip(temporal)
         for batch in batches(frames, cfg.batch_size):
             alpha = batch[..., 3:]  # nothing, of a video
             yield from np.concatenate([colorizer(batch[..., :3], state), alpha], axis=-1)
 
     palette = None
     if target.suffix.lower() == ".gif" and not folder:
-        palette = gif_palette(coloured(some_frames(animation), "none"))
+        palette = scene_palettes(animation, lambda frame: next(coloured(iter([frame]), "none")))
     count = 0
 
     def counted(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -74,24 +70,6 @@ def gif(cfg: DictConfig) -> Path:
         raise ValueError(f"{source}: {animation.lost}; {count} frames were coloured: {target}")
     log.info("coloured %d frames of %d x %d: %s", count, *animation.size, target)
     return target
-
-
-def some_frames(animation: Animation) -> Iterator[np.ndarray]:
-    """About `PALETTE_FRAMES` frames spread over the clip."""
-    every = max(1, len(animation) // PALETTE_FRAMES)
-    return (frame for number, frame in enumerate(animation.frames()) if number % every == 0)
-
-
-def batches(frames: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Frames (H, W, C) -> stacks (up to ``size``, H, W, C), in order, one stack in memory at a time."""
-    stack: list[np.ndarray] = []
-    for frame in frames:
-        stack.append(frame)
-        if len(stack) == size:
-            yield np.stack(stack)
-            stack = []
-    if stack:
-        yield np.stack(stack)
 
 
 def main() -> None:

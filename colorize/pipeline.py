@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from colorize.checkpoint import Checkpoint, describe, load_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
 from colorize.models.base import Network
-from colorize.temporal import Temporal, create_temporal
+from colorize.temporal import Recurrent, Temporal, create_temporal, temporal_modes
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ class Colorizer:
         if rgb.ndim == 3:
             return self(rgb[None], temporal)[0]
         assert rgb.ndim == 4 and rgb.shape[-1] == 3 and rgb.dtype == np.uint8, f"{rgb.shape} {rgb.dtype}"
-        pictures = torch.tensor(rgb, device=self.device).permute(0, 3, 1, 2)
+        rgb = rgb if rgb.flags.writeable else rgb.copy()  # PyTorch warns of what it could not write to
+        pictures = torch.as_tensor(rgb, device=self.device).permute(0, 3, 1, 2)
         return self.colour(pictures, temporal).permute(0, 2, 3, 1).cpu().numpy()
 
     def colour_clip(self, batches: Iterable[np.ndarray], temporal: str = "smooth") -> Iterator[np.ndarray]:
@@ -101,34 +103,84 @@ class Colorizer:
         Returns:
             The batches, coloured, one at a time.
         """
-        state = create_temporal(temporal)
+        state = self.new_clip(temporal)
         return (self(batch, state) for batch in batches)
+
+    def new_clip(self, temporal: str) -> Temporal:
+        """Fresh state for one clip, by name. Raises ValueError: an unknown name, or the network has not what it takes.
+
+        With "convlstm" the network's own memory keeps colour steady, and nothing else does; with every other name that
+        memory stays empty, and the network colours each frame by itself.
+        """
+        state = create_temporal(temporal)
+        if temporal not in temporal_modes(self.model):
+            raise ValueError(
+                f"temporal={temporal} needs a network with a memory, and these weights have none: "
+                "python -m colorize.train experiment=convlstm dataset.root=FOLDER trains one, for ckpt_path=; "
+                "or take temporal=smooth"
+            )
+        return state
 
     @torch.inference_mode()
     def colour(self, rgb: Tensor, temporal: Temporal | None = None) -> Tensor:
         """uint8 RGB (B, 3, H, W) -> the same, coloured. Raises ValueError where the network gives no finite number."""
-        # Colour conversion, pixel by pixel, holds dozens of bytes for each: done in strips, a big picture needs little.
-        rows = max(1, _STRIP_PIXELS // (rgb.shape[0] * rgb.shape[3]))
-        l = torch.cat([rgb_to_l_ab(to_float(strip))[0] for strip in rgb.split(rows, dim=2)], dim=2)
-        ab = self.predict_ab(l, temporal)
-        strips = zip(l.split(rows, dim=2), ab.split(rows, dim=2), strict=True)
-        return torch.cat([to_uint8(l_ab_to_rgb(*strip)) for strip in strips], dim=2)
+        # At full size there is never more than the lightness, the result and a strip of anything else: colour
+        # conversion holds dozens of bytes for each pixel.
+        count, _, height, width = rgb.shape
+        rows = max(1, _STRIP_PIXELS // (count * width))
+        l = rgb.new_empty(count, 1, height, width, dtype=torch.float32)
+        for part, into in zip(rgb.split(rows, dim=2), l.split(rows, dim=2), strict=True):
+            into.copy_(rgb_to_l_ab(to_float(part))[0])
+        enlarged = self._enlarge(self._small_ab(l, temporal), height, width, rows)
+        out = torch.empty_like(rgb)
+        for part, ab, into in zip(l.split(rows, dim=2), enlarged, out.split(rows, dim=2), strict=True):
+            into.copy_(to_uint8(l_ab_to_rgb(part, ab)))
+        return out
 
     @torch.inference_mode()
     def predict_ab(self, l: Tensor, temporal: Temporal | None = None) -> Tensor:
         """l (B, 1, H, W) in [0, 1], any H and W -> ab (B, 2, H, W) in (-1, 1)."""
         height, width = l.shape[-2:]
-        small = F.interpolate(l, self._working_size(height, width), mode="bilinear", antialias=True)
-        ab = self.model(small.contiguous(memory_format=torch.channels_last)).float()
+        return next(self._enlarge(self._small_ab(l, temporal), height, width, height))
+
+    def _small_ab(self, l: Tensor, temporal: Temporal | None) -> Tensor:
+        """l of any size -> ab (B, 2, h, w) at the size the network works at."""
+        small = F.interpolate(l, self._working_size(*l.shape[-2:]), mode="bilinear", antialias=True)
+        small = small.contiguous(memory_format=torch.channels_last)
+        ab = (temporal.run(self.model, small) if isinstance(temporal, Recurrent) else self.model(small)).float()
         if not ab.isfinite().all():
             raise ValueError("the network's output is not finite: its weights are damaged, or its training diverged")
-        if temporal is not None:
-            ab = temporal(small, ab)  # at the size the network works at: the flow then costs little beside it
-        ab = F.interpolate(ab, (height, width), mode="bicubic", align_corners=False, antialias=True)
-        return (self.saturation * ab).clamp(-1, 1)
+        # At the size the network works at, the flow costs little beside it.
+        return ab if temporal is None else temporal(small, ab)
+
+    def _enlarge(self, ab: Tensor, height: int, width: int, rows: int) -> Iterator[Tensor]:
+        """ab (B, 2, h, w) -> strips (B, 2, rows, width) of the whole (B, 2, height, width), bicubic, saturated."""
+        wide = F.interpolate(ab, (ab.shape[2], width), mode="bicubic", align_corners=False, antialias=True)
+        sources, weights = (x.to(ab.device) for x in _row_mixture(ab.shape[2], height))
+        for source, weight in zip(sources.split(rows), weights.split(rows), strict=True):
+            strip = torch.zeros(())
+            for tap in range(source.shape[1]):  # one after the other, so that a row is the same in every strip
+                term = wide.index_select(2, source[:, tap]).mul_(weight[:, tap, None])
+                strip = term if tap == 0 else strip.add_(term)
+            yield strip.mul_(self.saturation).clamp_(-1, 1)
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         stride = self.model.stride
         scale = self.size / math.sqrt(height * width)
         # A strip of a picture may be narrower than one stride; the network still needs one cell.
         return tuple(max(stride, round(side * scale / stride) * stride) for side in (height, width))  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=8)  # the frames of a clip are of one size
+def _row_mixture(height: int, target: int) -> tuple[Tensor, Tensor]:
+    """Which rows of ``height`` make each of ``target`` rows, and their weights: both (target, taps).
+
+    It is F.interpolate's own bicubic antialias=True, read off its response to each row alone.
+    """
+    response = F.interpolate(torch.eye(height)[None, None], (target, height), mode="bicubic", antialias=True)[0, 0]
+    used = response != 0
+    first = used.int().argmax(1)
+    taps = int((height - used.flip(1).int().argmax(1) - first).max())
+    sources = first[:, None] + torch.arange(taps)
+    weights = response.gather(1, sources.clamp(max=height - 1)) * (sources < height)
+    return sources.clamp(max=height - 1), weights

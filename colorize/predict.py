@@ -25,6 +25,8 @@ def predict(cfg: DictConfig) -> list[Path]:
         ValueError: nothing to colour, outputs that exist, no weights, or pictures that could not be read or written
             (then after all others were done).
     """
+    if not isinstance(cfg.max_pixels, int) or cfg.max_pixels < 1:
+        raise ValueError(f"max_pixels={cfg.max_pixels} must be a whole number from 1 up")
     from colorize.checkpoint import choose_checkpoint
     from colorize.media import MediaError, read_picture, write_picture
     from colorize.pipeline import Colorizer

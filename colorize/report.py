@@ -49,6 +49,11 @@ _DECIMALS = {
     "colourfulness_real": 1,
     "colourfulness_ratio": 2,
     "red_kept": 2,
+    "flicker": 3,
+    "warp_error": 3,
+    "cdc": 4,
+    "ghosts": 2,
+    "still": 2,
 }
 
 
@@ -61,6 +66,8 @@ _HEADINGS = {  # short, for a terminal
     "colourfulness_real": "real",
     "colourfulness_ratio": "colour ratio",
     "red_kept": "red kept",
+    "warp_error": "warp error",
+    "cdc": "CDC",
 }
 
 

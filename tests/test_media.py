@@ -752,6 +752,27 @@ def test_what_stands_still_does_not_flicker(tmp_path: Path) -> None:
     assert psnr(frames, again) > 40
 
 
+def test_scenes_with_palettes_of_their_own(tmp_path: Path) -> None:
+    """Shared, own, own, another, shared again; in the second something turns transparent."""
+    shared, own, another = (noise(9, 3, seed=seed) for seed in range(3))
+    holders = [shared, own, own, another, shared]
+    generator = np.random.default_rng(5)
+    frames = [opaque(palette[generator.integers(0, 9, (7, 8))]) for palette in holders]
+    frames[2][:4] = frames[1][:4]
+    frames[2][5, 5] = 0
+    kept = [None, own, own, another, None]
+    path = tmp_path / "out.gif"
+    write_gif(path, iter(frames), palette=shared, own=iter(kept), durations=[40] * 5, loop=0)
+    size, _, patches = parse_gif(path.read_bytes())
+    assert_same_frames(shown(size, patches), iter(frames))
+    assert_same_frames(read_gif(path).frames(), iter(frames))
+    for frame, pillow in zip(frames, iio.imiter(path, plugin="pillow", mode="RGBA"), strict=True):
+        np.testing.assert_array_equal(pillow[frame[..., 3] > 0], frame[frame[..., 3] > 0])
+    assert [patch["palette"] is None for patch in patches] == [palette is None for palette in kept]
+    with pytest.raises(ValueError):
+        write_gif(path, iter(frames), palette=shared, own=kept[:3], durations=[40] * 5, loop=0)
+
+
 @pytest.mark.skipif(not GIFS, reason="needs ../shared/data/video")
 @pytest.mark.parametrize("source", GIFS, ids=lambda path: path.stem)
 def test_real_gifs(tmp_path: Path, source: Path) -> None:

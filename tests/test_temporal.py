@@ -144,7 +144,10 @@ class TestSmooth:
     def test_colour_is_the_mean_of_a_pixels_past(self, clips: dict[str, Clip]):
         l = lightness(clips["pan"].frames[:1]).repeat(10, 1, 1, 1)
         ab = noisy(l.shape)
-        torch.testing.assert_close(Smooth()(l, ab)[9], ab.mean(0), atol=1e-4, rtol=0)
+        out, mean = Smooth()(l, ab), ab[0]
+        for i in range(1, 10):  # what is past counts 1.5 to 1
+            mean = (1.5 * i * mean + ab[i]) / (1.5 * i + 1)
+            torch.testing.assert_close(out[i], mean, atol=1e-4, rtol=0)
 
     def test_flicker_goes_along_the_motion(self, moving: list[Clip]):
         for clip in moving:
@@ -169,6 +172,17 @@ class TestSmooth:
         assert torch.equal(out[0], ab[0]) and torch.equal(out[cut], ab[cut])
         assert torch.equal(out[cut:], Smooth()(l[cut:], ab[cut:]))
         assert not torch.equal(out[cut - 1], ab[cut - 1]) and not torch.equal(out[cut + 1], ab[cut + 1])
+
+    def test_beside_what_was_hidden_little_is_kept(self):
+        """Ground that rests, and a bright patch that comes from nowhere: the nearer to it, the less of the past."""
+        l = 0.4 + 0.1 * torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)).repeat(6, 1, 1, 1)
+        l[5, :, 20:44, 20:44] = 0.9
+        ab = torch.full((6, 2, 64, 64), 0.3)
+        ab[5] = -0.3  # all of the past is told from all of the present
+        kept = (Smooth()(l, ab)[5, 0] + 0.3) / 0.6
+        assert kept[24:40, 24:40].max() < 0.05
+        beside, away = kept[26:38, 46:49].mean(), kept[:8].mean()
+        assert away > 0.8 and beside < 0.8 * away
 
     def test_no_ghosts(self):
         """A dark red square moves over a light blue ground: what it uncovers is blue at once."""
@@ -228,7 +242,7 @@ class TestSmooth:
         assert sizes == [sizes[0]] * 4 and sizes[0] <= 4 * l[0].numel() * 4
 
     def test_unknown_name(self):
-        with pytest.raises(ValueError, match="no temporal is called 'smoth'; there are: none, smooth"):
+        with pytest.raises(ValueError, match="no temporal is called 'smoth'; there are: convlstm, none, smooth"):
             create_temporal("smoth")
 
 

@@ -64,6 +64,11 @@ class Animation(ABC):
         """The frames of `timed` alone."""
         return (frame for frame, _ in self.timed())
 
+    def some(self, count: int) -> Iterator[np.ndarray]:
+        """About ``count`` frames spread over the clip; nearly twice as many of one that is not much longer."""
+        every = max(1, len(self) // count)
+        return (frame for number, frame in enumerate(self.frames()) if number % every == 0)
+
     def through(self, change: Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]]) -> Timed:
         """`timed`, with its frames led through a generator that gives one frame for each it takes, in order."""
         frames, timing = unzip(self.timed())
@@ -151,6 +156,18 @@ def changed_box(before: np.ndarray | None, frame: np.ndarray, grid: int = 1) -> 
         return None
     left, top = int(columns[0]) // grid * grid, int(rows[0]) // grid * grid
     return left, top, int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def batches(frames: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Frames (H, W, C) -> stacks (up to ``size``, H, W, C), in order, one stack in memory at a time."""
+    stack: list[np.ndarray] = []
+    for frame in frames:
+        stack.append(frame)
+        if len(stack) == size:
+            yield np.stack(stack)
+            stack = []
+    if stack:
+        yield np.stack(stack)
 
 
 def unzip(pairs: Iterator[tuple[T, U]]) -> tuple[Iterator[T], Iterator[U]]:

@@ -1,4 +1,4 @@
-"""Animated GIFs: frames as a browser shows them, with their exact timing, and back with one palette for the clip.
+"""Animated GIFs: frames as a browser shows them, with their exact timing, and back with one palette a clip or scene.
 
 Sources: GIF89a specification (https://www.w3.org/Graphics/GIF/spec-gif89a.txt), the NETSCAPE2.0 looping extension.
 """
@@ -70,7 +70,13 @@ def read_gif(path: StrPath, *, max_pixels: int = MAX_PIXELS, partial: bool = Fal
 
 
 def write_gif(
-    path: StrPath, frames: Iterable[np.ndarray], *, palette: np.ndarray, durations: Iterable[int], loop: int | None
+    path: StrPath,
+    frames: Iterable[np.ndarray],
+    *,
+    palette: np.ndarray,
+    durations: Iterable[int],
+    loop: int | None,
+    own: Iterable[np.ndarray | None] | None = None,
 ) -> None:
     """Write an animated GIF frame by frame (two are held at a time), at once or not at all.
 
@@ -82,28 +88,31 @@ def write_gif(
         palette: uint8 (N, 3), 1 <= N <= 254, as `gif_palette` makes it.
         durations: milliseconds, one a frame, rounded to GIF's 10 ms; at most 655350. The next is taken after its frame.
         loop: None plays once, 0 for ever, n is the count of the looping extension (<= 65535).
+        own: for each frame the palette that it takes instead, or None. Where that changes the whole frame is drawn
+            anew; as long as it does not, it must be the same array. Each is taken after its frame.
 
     Raises:
         MediaError: no such folder, not writable, disk full, no frames, or a side above 65535 pixels.
         ValueError: frames and durations differ in number.
     """
     path = Path(path)
-    transparent = len(palette)  # the index after the last colour
-    assert 1 <= transparent <= MAX_COLORS, f"a palette of {transparent} colours"
-    to_indices = PaletteMap(palette)
-    patches = _changes(map(to_indices, frames), transparent)
+    assert 1 <= len(palette) <= MAX_COLORS, f"a palette of {len(palette)} colours"
+    transparent = len(palette) if own is None else MAX_COLORS  # one index in all palettes
+    owned = zip(frames, itertools.repeat(None) if own is None else own, strict=own is not None)
+    patches = _changes(_indices(owned, palette, transparent), transparent)
     empty = True
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        for (indices, corner, disposal), duration in zip(patches, durations, strict=True):
+        for (indices, corner, disposal, local), duration in zip(patches, durations, strict=True):
             assert 0 <= duration <= 655_350, f"durations are 0 to 655350 ms, not {duration}"
-            image = Image.fromarray(indices)
+            image = Image.fromarray(indices) if local is None else _paletted(Image.fromarray(indices), local)
             if empty:  # the first patch is a whole frame
                 if max(image.size) > 0xFFFF:
                     raise MediaError(f"{path}: {image.width}x{image.height} is too large for GIF; its limit is 65535")
-                file.writelines(_gif_header(image.size, palette, loop))
+                file.writelines(_gif_header(image.size, palette, transparent, loop))
                 empty = False
             delay = 10 * round(duration / 10)
-            file.writelines(getdata(image, corner, duration=delay, disposal=disposal, transparency=transparent))
+            how = {"duration": delay, "disposal": disposal, "transparency": transparent}
+            file.writelines(getdata(image, corner, include_color_table=local is not None, **how))
         if empty:
             raise MediaError(f"{path}: there are no frames to write")
         file.write(b";")
@@ -208,23 +217,41 @@ def _patch_colors(patch: _Patch) -> np.ndarray:
     return rgba.view(np.uint32)[:, 0]
 
 
-def _changes(frames: Iterable[np.ndarray], transparent: int) -> Iterator[tuple[np.ndarray, tuple[int, int], int]]:
-    """What must be drawn for each frame of indices (H, W): the patch that changes, its (x, y) corner, its disposal.
+def _indices(
+    owned: Iterable[tuple[np.ndarray, np.ndarray | None]], palette: np.ndarray, transparent: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Frames as indices of their own palette or else the shared one, and that palette."""
+    to_indices, held = PaletteMap(palette, transparent), None
+    for frame, own in owned:
+        if own is not held:  # one table at a time: each has 32 MiB
+            to_indices, held = PaletteMap(palette if own is None else own, transparent), own
+        yield to_indices(frame), own
+
+
+def _changes(
+    frames: Iterable[tuple[np.ndarray, np.ndarray | None]], transparent: int
+) -> Iterator[tuple[np.ndarray, tuple[int, int], int, np.ndarray | None]]:
+    """What must be drawn for each frame of indices (H, W): the patch that changes, its (x, y) corner, its disposal and
+    the palette of its own, if it has one.
 
     Transparent pixels of a patch let the last frame show through; they compress well, and nothing else can be meant,
     so a frame that must turn opaque pixels transparent is preceded by one that clears the whole canvas.
     """
     canvas: np.ndarray | None = None
-    frame: np.ndarray | None
-    for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
-        assert frame is not None and (following is None or following.shape == frame.shape), "frames differ in size"
-        changed = np.ones_like(frame, bool) if canvas is None else frame != canvas
-        clear = following is not None and bool(((frame != transparent) & (following == transparent)).any())
-        whole = canvas is None or clear  # GIF clears the patch's own area only
+    held: np.ndarray | None = None
+    for this, following in itertools.pairwise(itertools.chain(frames, [None])):
+        assert this is not None
+        frame, own = this
+        assert following is None or following[0].shape == frame.shape, "frames differ in size"
+        anew = canvas is None or own is not held  # an index of another palette is another colour
+        changed = np.ones_like(frame, bool) if anew else frame != canvas
+        clear = following is not None and bool(((frame != transparent) & (following[0] == transparent)).any())
+        whole = anew or clear  # GIF clears the patch's own area only
         top, bottom = (0, frame.shape[0]) if whole else _extent(changed.any(1))
         left, right = (0, frame.shape[1]) if whole else _extent(changed.any(0))
         patch = np.where(changed, frame, transparent).astype(np.uint8)[top:bottom, left:right]
-        yield patch, (left, top), CLEAR if clear else KEEP
+        yield patch, (left, top), CLEAR if clear else KEEP, own
+        held = own
         canvas = np.full_like(frame, transparent) if clear else frame
 
 
@@ -234,7 +261,12 @@ def _extent(line: npt.ArrayLike) -> tuple[int, int]:
     return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 1)
 
 
-def _gif_header(size: tuple[int, int], palette: np.ndarray, loop: int | None) -> list[bytes]:
+def _paletted(indices: Image.Image, palette: np.ndarray) -> Image.Image:
+    indices.putpalette(palette.tobytes() + bytes(3 * (MAX_COLORS + 1 - len(palette))))
+    return indices
+
+
+def _gif_header(size: tuple[int, int], palette: np.ndarray, transparent: int, loop: int | None) -> list[bytes]:
     image = Image.new("P", size)
-    image.putpalette(palette.tobytes() + bytes(3))  # the last entry is the transparent one
+    image.putpalette(palette.tobytes() + bytes(3 * (transparent + 1 - len(palette))))
     return getheader(image, info={"loop": loop, "duration": 10})[0]  # a duration makes it a GIF89a

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from colorize.media.apng import is_apng, read_apng, write_apng
 from colorize.media.common import MAX_PIXELS, MediaError, StrPath, reading
 from colorize.media.folder import Pictures, numbered, read_frames, read_single, write_frames, write_single
 from colorize.media.gif import read_gif, write_gif
+from colorize.media.palette import Palettes
 from colorize.media.pictures import PICTURE_SUFFIXES, is_picture
 from colorize.media.webp import is_animated_webp, read_webp, write_webp
 
@@ -56,6 +59,11 @@ def read_animation(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> Animation:
     return read_video(path, max_pixels=max_pixels)
 
 
+def is_single(animation: Animation) -> bool:
+    """Whether it is one picture, of a file that is no animation."""
+    return isinstance(animation, Pictures) and not animation.path.is_dir()
+
+
 def choose_target(source: Path, output: str | None, overwrite: bool) -> tuple[Path, bool]:
     """What is written, and whether it is a folder. Raises ValueError for what is in the way."""
     target = Path(output) if output else _beside(source)
@@ -77,7 +85,7 @@ def check_target(target: Path, animation: Animation, folder: bool) -> None:
     if folder or suffix in CLIP_SUFFIXES:
         return
     if suffix in PICTURE_SUFFIXES:
-        if _is_single(animation):
+        if is_single(animation):
             return
         raise ValueError(f"output={target} holds one picture, not a clip: {target.stem}/ writes a folder of pictures")
     raise ValueError(f"output={target} must end in .gif, {', '.join(CLIP_SUFFIXES[1:])}, or / for a folder of pictures")
@@ -89,7 +97,7 @@ def write_animation(
     source: Animation,
     *,
     folder: bool = False,
-    palette: np.ndarray | None = None,
+    palette: np.ndarray | Palettes | None = None,
     quality: int = 90,
 ) -> None:
     """Write a clip as the suffix of ``path`` says, frame by frame, at once or not at all.
@@ -103,7 +111,7 @@ def write_animation(
         timed: frames uint8 (H, W, 3 or 4) and their timing, as `Animation.through` gives them.
         source: what they come from; loop, sound, names and tags are taken from it.
         folder: write a folder of pictures, whatever the suffix.
-        palette: for a GIF, as `gif_palette` makes it.
+        palette: for a GIF: one, as `gif_palette` makes it, or those of its scenes.
         quality: 0 to 100, of WebP and video.
 
     Raises:
@@ -116,10 +124,13 @@ def write_animation(
         write_frames(path, (frame for frame, _ in timed), names)
     elif suffix == ".gif":
         assert palette is not None, "a GIF needs a palette"
+        shared, scenes = palette if isinstance(palette, Palettes) else Palettes(palette)
         frames, timing = unzip(timed if isinstance(source, Flipbook) else _at_most_50_a_second(timed))
+        timing, again = itertools.tee(timing)
         durations = (10 * min(duration, _GIF_MAX) for duration in whole_durations(timing, 100))
-        write_gif(path, map(rgba, frames), palette=palette, durations=durations, loop=source.loop)
-    elif suffix in PICTURE_SUFFIXES and _is_single(source):
+        own = _own_palettes(scenes, again) if scenes else None
+        write_gif(path, map(rgba, frames), palette=shared, own=own, durations=durations, loop=source.loop)
+    elif suffix in PICTURE_SUFFIXES and is_single(source):
         assert isinstance(source, Pictures)
         frame, _ = next(timed)
         write_single(path, frame, source.metadata)
@@ -144,8 +155,15 @@ def _beside(source: Path) -> Path:
     return source.with_name(f"{source.stem}_color{source.suffix}")
 
 
-def _is_single(animation: Animation) -> bool:
-    return isinstance(animation, Pictures) and not animation.path.is_dir()
+def _own_palettes(
+    scenes: Sequence[tuple[Fraction, np.ndarray | None]], timing: Iterable[Timing]
+) -> Iterator[np.ndarray | None]:
+    """For each frame the palette of its scene; by time, since not every frame may be there."""
+    following, own = deque(scenes), None
+    for start, _ in timing:
+        while following and following[0][0] <= start:
+            own = following.popleft()[1]
+        yield own
 
 
 def _at_most_50_a_second(timed: Timed) -> Timed:

@@ -1,8 +1,10 @@
-"""One palette for a whole GIF, and the nearest of its colours for every pixel: what stands still does not flicker."""
+"""One palette for a whole GIF or scene, and the nearest of its colours for every pixel: what rests does not flicker."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,6 +16,18 @@ OPAQUE = 128  # GIF knows no half-transparency: alpha below this is transparent
 _FRAME_SAMPLE, _PALETTE_SAMPLE = 1 << 16, 1 << 15  # pixels a frame, pixels in all: more brings < 0.1 dB
 
 
+class Palettes(NamedTuple):
+    """The palettes of a clip.
+
+    Attributes:
+        shared: uint8 (N, 3), of the whole clip.
+        scenes: when each scene begins, in seconds, in order, and its own palette or None: it takes the shared one.
+    """
+
+    shared: np.ndarray
+    scenes: Sequence[tuple[Fraction, np.ndarray | None]] = ()
+
+
 def gif_palette(frames: Iterable[np.ndarray]) -> np.ndarray:
     """One palette for a whole clip: median cut refined by k-means over a fixed-seed sample of pixels.
 
@@ -23,18 +37,36 @@ def gif_palette(frames: Iterable[np.ndarray]) -> np.ndarray:
     Returns:
         uint8 (N, 3), 1 <= N <= 254. Up to 254 colours in the frames come back exactly.
     """
-    generator = np.random.default_rng(0)
-    samples = [np.empty(0, np.uint32)]
-    for frame in map(rgba, frames):
-        codes = _color_codes(frame)[frame[..., 3] >= OPAQUE]
-        samples.append(codes if len(codes) <= _FRAME_SAMPLE else generator.choice(codes, _FRAME_SAMPLE))
-    codes = np.concatenate(samples)
+    codes = np.concatenate([np.empty(0, np.uint32), *(_sample(frame, _FRAME_SAMPLE) for frame in frames)])
     colors = np.unique(codes)
     if len(colors) <= MAX_COLORS:
         return _code_colors(colors) if len(colors) else np.zeros((1, 3), np.uint8)
-    mosaic = Image.fromarray(_code_colors(generator.choice(codes, _PALETTE_SAMPLE))[None])
+    mosaic = Image.fromarray(_code_colors(np.random.default_rng(0).choice(codes, _PALETTE_SAMPLE))[None])
     quantized = mosaic.quantize(MAX_COLORS, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     return np.array(quantized.getpalette(), np.uint8).reshape(-1, 3)
+
+
+def sample_pixels(frame: np.ndarray, count: int = _FRAME_SAMPLE) -> np.ndarray:
+    """So many of the opaque pixels of a frame, uint8 (H, W, 3 or 4), as a smaller frame: uint8 (1, N, 3), N <= count.
+
+    All that `gif_palette` looks at, by default. Which ones they are is fixed.
+    """
+    return _code_colors(_sample(frame, count))[None]
+
+
+def palette_error(palette: np.ndarray, pixels: np.ndarray) -> float:
+    """Mean square error of pixels, uint8 (1, N, 3), in a palette, uint8 (M, 3); of 255^2. No pixels: 0."""
+    colors = pixels[0].astype(np.float32)
+    if not len(colors):
+        return 0.0
+    return float(((palette[_nearest(palette.astype(np.float32), colors)] - colors) ** 2).mean())
+
+
+def _sample(frame: np.ndarray, count: int) -> np.ndarray:
+    """Codes (N,) of the opaque pixels, or of so many of them."""
+    frame = rgba(frame)
+    codes = _color_codes(frame)[frame[..., 3] >= OPAQUE]
+    return codes if len(codes) <= count else np.random.default_rng(0).choice(codes, count)
 
 
 def _color_codes(frame: np.ndarray) -> np.ndarray:
@@ -49,14 +81,15 @@ def _code_colors(codes: np.ndarray) -> np.ndarray:
 
 
 class PaletteMap:
-    """RGBA frame (H, W, 4) -> palette indices uint8 (H, W), len(palette) where transparent.
+    """RGBA frame (H, W, 4) -> palette indices uint8 (H, W); ``transparent`` or else len(palette) where it is that.
 
     Exact nearest colours in RGB. Each is worked out once and kept in a table over all 2^24 colours (32 MiB); a coarser
     table, or Pillow's own, costs 0.1 to 4 dB and moves colours that the palette holds exactly.
     """
 
-    def __init__(self, palette: np.ndarray) -> None:
+    def __init__(self, palette: np.ndarray, transparent: int | None = None) -> None:
         self._palette = palette.astype(np.float32)
+        self._transparent = len(palette) if transparent is None else transparent
         self._known = np.full(1 << 24, -1, np.int16)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
@@ -64,9 +97,11 @@ class PaletteMap:
         new = np.unique(codes[self._known[codes] < 0])
         for start in range(0, len(new), 1 << 14):  # in chunks, or distances would fill the memory
             chunk = new[start : start + (1 << 14)]
-            self._known[chunk] = self._nearest(_code_colors(chunk).astype(np.float32))
-        return np.where(frame[..., 3] < OPAQUE, len(self._palette), self._known[codes]).astype(np.uint8)
+            self._known[chunk] = _nearest(self._palette, _code_colors(chunk).astype(np.float32))
+        return np.where(frame[..., 3] < OPAQUE, self._transparent, self._known[codes]).astype(np.uint8)
 
-    def _nearest(self, colors: np.ndarray) -> np.ndarray:
-        # |c - p|^2 = |c|^2 - 2 c.p + |p|^2, and |c|^2 is the same for every p; whole numbers below 2^24, so no rounding
-        return ((self._palette**2).sum(1) - 2 * colors @ self._palette.T).argmin(1)
+
+def _nearest(palette: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Index of the nearest palette colour, float32 (N, 3), of each colour, float32 (M, 3)."""
+    # |c - p|^2 = |c|^2 - 2 c.p + |p|^2, and |c|^2 is the same for every p; whole numbers below 2^24, so no rounding
+    return ((palette**2).sum(1) - 2 * colors @ palette.T).argmin(1)
