@@ -119,6 +119,7 @@ def test_a_cache_that_is_not_whole_is_built_anew(photos: list[Path], cache: Path
 
 
 def build(paths: list[Path], results: multiprocessing.Queue) -> None:
+    torch.set_num_threads(1)  # OpenMP's threads do not outlive a fork: the child would wait for them for ever
     pictures, _ = open_pictures(paths, 64, "disk")
     results.put((pictures[:].sum().item(), next(iter(cache_dir().glob("*.rgb"))).stat().st_mtime_ns))
 

@@ -140,11 +140,15 @@ def convert(source: Path, target: Path, **settings: Any) -> Path:
 def colourizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """colorize.gif with a network that costs nothing (tests/test_pipeline.py has a real one)."""
 
-    def network(rgb: np.ndarray, temporal: Any = None) -> np.ndarray:
-        return np.stack(list(warm(iter(rgb))))
+    class Warm:
+        def new_clip(self, temporal: str) -> None:
+            return None
+
+        def __call__(self, rgb: np.ndarray, temporal: Any = None) -> np.ndarray:
+            return np.stack(list(warm(iter(rgb))))
 
     monkeypatch.setattr("colorize.checkpoint.choose_checkpoint", lambda *_: Path("none"))
-    monkeypatch.setattr("colorize.pipeline.Colorizer.from_checkpoint", lambda *_, **__: network)
+    monkeypatch.setattr("colorize.pipeline.Colorizer.from_checkpoint", lambda *_, **__: Warm())
 
 
 # ------------------------------------------------------------------------------------------------------------- videos
