@@ -30,13 +30,18 @@ def estimate_motion(previous: Tensor, l: Tensor) -> Motion:
     """Motion from frames ``previous`` to frames ``l``, both (B, 1, H, W) in [0, 1].
 
     A pixel counts as seen before where its place before was inside the frame and the flow back and the flow forth agree
-    (`consistent`), there and at its eight neighbours: beside what is covered the flow is no good either.
+    (`consistent`), there and at its eight neighbours: beside what is covered the flow is no good either. So does one that
+    is as good as unchanged.
     """
     flow, forth = optical_flow(previous, l), optical_flow(l, previous)
     hidden = (~(consistent(flow, forth) & _inside(flow))).float()
     visible = F.max_pool2d(hidden, 3, stride=1, padding=1) == 0
     trusted = (likeness(previous, l, flow) * visible).mean(dim=(1, 2, 3), keepdim=True)
-    return Motion(flow, visible & (trusted >= CUT))
+    # Over a sky full of grain the flow follows the grain, and is found out. There a pixel was at rest, if that explains
+    # its lightness as well as motion explains the rest of the frame.
+    noise = _nearby_error(l, warp(previous, flow)).flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
+    resting = ~visible & (_nearby_error(l, previous) <= 2 * noise)
+    return Motion(flow.masked_fill(resting, 0), (visible | resting) & (trusted >= CUT))
 
 
 def is_cut(previous: Tensor, l: Tensor) -> bool:
@@ -102,6 +107,11 @@ def _inside(flow: Tensor) -> Tensor:
     x, y = (pixel_grid(height, width, device=flow.device) + flow).split(1, dim=1)
     # half a pixel beyond the outermost centres is still the picture
     return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+
+
+def _nearby_error(l: Tensor, other: Tensor) -> Tensor:
+    """Mean square difference over 7 x 7 pixels."""
+    return F.avg_pool2d((l - other).square(), 7, stride=1, padding=3, count_include_pad=False)
 
 
 def _square(x: Tensor) -> Tensor:

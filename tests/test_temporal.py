@@ -58,6 +58,16 @@ class Flickering(Network):
         return ab[:, :, None, None].expand(-1, -1, *l.shape[-2:])
 
 
+def test_a_still_sky_full_of_grain_counts_as_seen():
+    """Where nothing shows but grain, which the flow follows in vain; half of it was lost for steady colour once."""
+    random = np.random.default_rng(0)
+    slope = np.linspace(0.6, 0.8, 64)[:, None] + np.zeros((64, 96))
+    slope[40:] = scenes.render("rural", 1, size=96)[40:64, :, 1] / 255
+    l = [torch.tensor(slope + random.normal(0, 0.03, slope.shape), dtype=torch.float32)[None, None] for _ in range(2)]
+    motion = estimate_motion(*l)
+    assert motion.visible[..., :36, :].float().mean() > 0.9
+
+
 class TestClips:
     def test_the_known_motion_leads_back_to_the_same_things(self, moving: list[Clip]):
         for clip in moving:
