@@ -30,8 +30,8 @@ def estimate_motion(previous: Tensor, l: Tensor) -> Motion:
     """Motion from frames ``previous`` to frames ``l``, both (B, 1, H, W) in [0, 1].
 
     A pixel counts as seen before where its place before was inside the frame and the flow back and the flow forth agree
-    (`consistent`), there and at its eight neighbours: beside what is covered the flow is no good either. So does one that
-    is as good as unchanged.
+    (`consistent`), there and at its eight neighbours: beside what is covered the flow is no good either. So does one
+    that is as good as unchanged.
     """
     flow, forth = optical_flow(previous, l), optical_flow(l, previous)
     hidden = (~(consistent(flow, forth) & _inside(flow))).float()
