@@ -124,11 +124,6 @@ def test_an_error_is_one_line_and_exit_code_2(command: str, arguments: list[str]
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"], "nothing is left behind"
 
 
-def test_help_names_the_settings(tmp_path: Path):
-    done = colorize("gif", "--help", cwd=tmp_path)
-    assert done.returncode == 0 and "ckpt_path" in done.stdout
-
-
 @pytest.mark.parametrize("inside", [True, False])
 def test_the_configs_are_found_in_a_wheel_and_in_a_checkout(inside: bool, tmp_path: Path):
     package = Path(__file__).parents[1] / "colorize"
