@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from colorize import memory
 from colorize.media import PICTURE_SUFFIXES, MediaError, picture_size, read_picture, resize
 from colorize.progress import track
