@@ -71,7 +71,7 @@ def test_a_sweep_ends_with_a_table(rendered: Path, tmp_path: Path):
 def test_two_processes_take_exactly_the_steps_of_one(rendered: Path, tmp_path: Path):
     done = colorize(
         *("train", "dataset=beach", f"dataset.root={rendered}", *TINY),
-        *("trainer=ddp", "dataset.steps_per_epoch=7", "dataset.epochs=2"),
+        *("trainer=ddp", "dataset.steps_per_epoch=7", "dataset.epochs=2", "dataset.resident=true"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,8 @@ from colorize.data.store import CACHES, Pictures, Rows, choose_cache, fits_on, i
 
 log = logging.getLogger(__name__)
 
+_AHEAD = 10  # steps whose augmentation is drawn at once: half the time of one after the other
+
 
 class PictureSampler(DistributedSampler):
     """Picture indices of one process, in an order fixed by seed and epoch.
@@ -160,6 +162,7 @@ class PhotoDataModule(L.LightningDataModule):
         self.degrade = DEGRADATIONS[degrade]
         self._pictures: dict[str, Pictures] = {}
         self._on_device: dict[str, Tensor] = {}  # of each part that is there, uint8 (N, 3, size, size)
+        self._ahead: tuple[Any, Tensor] = (None, torch.empty(0))  # which steps' augmentation is drawn, and as what
         self._warp = warp_to_l_ab
         self.compiled = False
 
@@ -334,20 +337,32 @@ class PhotoDataModule(L.LightningDataModule):
     def augmented_l_ab(self, pictures: Tensor, epoch: int, step: int, rank: int) -> tuple[Tensor, Tensor]:
         """uint8 RGB (B, 3, H, W) -> l (B, 1, H, W) and ab (B, 2, H, W) of `augmented`.
 
-        On a GPU, or compiled, without Kornia's steps on the device: what is drawn is made one small matrix a picture
-        on the CPU, and no number is waited for.
+        On a GPU, or compiled, without Kornia's steps on the device: what is drawn becomes one small matrix a picture
+        on the CPU, for some steps at once, and the CPU waits for nothing.
         """
         if pictures.device.type == "cpu" and not self.compiled:
             return rgb_to_l_ab(self.augmented(to_float(pictures), epoch, step, rank))
-        with self._drawing("flip", epoch, step, rank):
-            mirrored = self.mirror.forward_parameters(pictures.shape)["batch_prob"] > 0.5
-        with self._drawing("affine", epoch, step, rank):
-            drawn = self.augment.forward_parameters(pictures.shape)
-        affine = self.augment.compute_transformation(torch.empty(0), drawn, self.augment.flags).double()
-        sides = pictures.shape[-2], pictures.shape[-1]
+        first = step - step % _AHEAD
+        when = (epoch, first, rank, pictures.device, *pictures.shape)
+        if when != self._ahead[0]:
+            maps = self._maps(pictures.shape, [(epoch, at, rank) for at in range(first, first + _AHEAD)])
+            self._ahead = when, send(maps, pictures.device)
+        return self._warp(pictures, self._ahead[1][step - first])
+
+    def _maps(self, shape: torch.Size, steps: list[tuple[int, int, int]]) -> Tensor:
+        """What `augmented` draws for (epoch, step, rank)s, as maps (steps, B, 2, 3) for `warp_to_l_ab`, on the CPU."""
+        drawn, mirrored = [], []
+        for when in steps:
+            with self._drawing("flip", *when):
+                mirrored.append(self.mirror.forward_parameters(shape)["batch_prob"] > 0.5)
+            with self._drawing("affine", *when):
+                drawn.append(self.augment.forward_parameters(shape))
+        joined = {name: torch.cat([values[name] for values in drawn]) for name in drawn[0]}
+        affine = self.augment.compute_transformation(torch.empty(0), joined, self.augment.flags).double()
+        sides = shape[-2], shape[-1]
         maps = torch.linalg.inv(normalize_homography(affine, sides, sides, align_corners=False))[:, :2].float()
-        maps[mirrored, 0] *= -1  # x runs from -1 to 1: what is read from the right comes from the left
-        return self._warp(pictures, send(maps, pictures.device))
+        maps[torch.cat(mirrored), 0] *= -1  # x runs from -1 to 1: what is read from the right comes from the left
+        return maps.unflatten(0, (len(steps), -1))
 
     def degraded(self, l: Tensor, epoch: int, step: int, rank: int) -> Tensor:
         """l (B, 1, H, W) in [0, 1] -> the same, each picture degraded as drawn from (seed, epoch, step, rank)."""
