@@ -16,7 +16,13 @@ from colorize.color import _rgb_to_l_ab_by_planes, rgb_to_l_ab
 from colorize.data.datamodule import PhotoDataModule
 from colorize.module import ColorizeModule
 
-STEPS = [*TINY, "dataset.steps_per_epoch=20", "dataset.flip=0.5", "trainer.log_every_n_steps=1", "logger.tensorboard.log_graph=false"]
+STEPS = [
+    *TINY,
+    "dataset.steps_per_epoch=20",
+    "dataset.flip=0.5",
+    "trainer.log_every_n_steps=1",
+    "logger.tensorboard.log_graph=false",
+]
 
 
 @pytest.fixture
