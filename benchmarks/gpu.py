@@ -1,12 +1,12 @@
 """The report's training on one GPU, from launch to final checkpoint: python -m benchmarks.gpu --out gpu.json
 
-Runs what a user would type, `python -m colorize.train dataset=pradera experiment=baseline trainer=gpu` (350 epochs of 50
-steps of 15 pictures at 256 px, validation each epoch, a checkpoint every 25), in a process of its own: with an empty
+Runs what a user would type, `python -m colorize.train dataset=pradera experiment=baseline trainer=gpu` (350 epochs of
+50 steps of 15 pictures at 256 px, validation each epoch, a checkpoint every 25), in a process of its own: with an empty
 compile cache (cold), then with what that left there (warm). Printed are, by the wall clock, seconds from launch to the
 last checkpoint and to the end (the best network judged on the test pictures).
 
-Before that, for each variant, a step without Lightning: milliseconds of the batch alone and of batch and step, its share
-of them, how long the host takes to ask for both (near the whole: the host is the limit), the share of the GPU's peak,
+Before that, for each variant, a step without Lightning: milliseconds of the batch alone and of batch and step, its
+share of them, how long the host takes to ask for both (near the whole: the host is the limit), the share of the GPU's peak,
 and how often a step waits for the GPU (0 is right).
 
 To try it: `--epochs 4`; without a GPU: `--device cpu --epochs 2 --steps 2 --set dataset.size=64 --variants gpu`.

@@ -52,8 +52,8 @@ class TimeEstimate(L.Callback):
 class Progress(RichProgressBar):
     """Lightning's bar: epoch, steps, rate, time left and the losses, without the loggers' version number.
 
-    It is drawn ten times a second at most: to draw it after each step takes longer than a step of a GPU, and to show the
-    loss is to wait for one.
+    It is drawn ten times a second at most: to draw it after each step takes longer than a step of a GPU, and to show
+    the loss is to wait for one.
     """
 
     _INTERVAL = 0.1  # seconds
