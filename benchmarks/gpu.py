@@ -6,8 +6,8 @@ compile cache (cold), then with what that left there (warm). Printed are, by the
 last checkpoint and to the end (the best network judged on the test pictures).
 
 Before that, for each variant, a step without Lightning: milliseconds of the batch alone and of batch and step, its
-share of them, how long the host takes to ask for both (near the whole: the host is the limit), the share of the GPU's peak,
-and how often a step waits for the GPU (0 is right).
+share of them, how long the host takes to ask for both (near the whole: the host is the limit), the share of the GPU's
+peak, and how often a step waits for the GPU (0 is right).
 
 To try it: `--epochs 4`; without a GPU: `--device cpu --epochs 2 --steps 2 --set dataset.size=64 --variants gpu`.
 """
@@ -86,7 +86,7 @@ def parts(args: argparse.Namespace, name: str) -> dict[str, Any]:
     recipe: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     of_module = {part: recipe[part] for part in ("model", "loss", "optimizer")}
     module = ColorizeModule(**of_module, scheduler=None, data={"size": cfg.dataset.size}).train().to(device)
-    module.log = lambda *_, **__: None  # type: ignore[method-assign,assignment]
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
     data = instantiate({key: value for key, value in cfg.dataset.items() if key != "epochs"}, seed=0)
     data.prepare_data()
     data.setup("fit")

@@ -1,4 +1,4 @@
-"""The fast path computes what the plain one does: pictures on the device, compiled steps, one kernel of an optimizer."""
+"""The fast path computes what the plain one does: pictures on the device, compiled steps, a fused optimizer."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_no_step_waits_for_a_number(recipe: str):
     cfg = config("train", f"experiment={recipe}", "run_dir=x", "dataset.size=32")
     settings = {part: dict(cfg[part]) for part in ("model", "loss", "optimizer")}
     module = ColorizeModule(**settings, scheduler=None, data={"size": 32}).train()
-    module.log = lambda *_, **__: None  # type: ignore[method-assign,assignment]
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
     data = PhotoDataModule("x", size=32, flip=0.5)
     data.compiled = True
     pictures = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
