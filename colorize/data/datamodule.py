@@ -315,11 +315,11 @@ class PhotoDataModule(L.LightningDataModule):
         """
         if not (isinstance(batch, Tensor) and batch.dtype in (torch.uint8, torch.int64)):
             return batch  # the network's example input, on its way to the TensorBoard graph
-        training = self.trainer is not None and self.trainer.training
         if batch.dtype == torch.int64:
-            part = "val" if not training else "variants" if self.variants else "train"
+            learnt = "variants" if self.variants else "train"
+            part = learnt if self.trainer is not None and self.trainer.training else "val"
             batch = self._on_device[part].index_select(0, batch)
-        if not training:
+        if self.trainer is None or not self.trainer.training:
             l, ab = rgb_to_l_ab(to_float(batch))
             return {"l": l, "ab": ab}
         step = self.trainer.fit_loop.epoch_loop.batch_idx + 1  # it counts a batch once it has been handed over
