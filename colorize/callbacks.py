@@ -50,7 +50,20 @@ class TimeEstimate(L.Callback):
 
 
 class Progress(RichProgressBar):
-    """Lightning's bar: epoch, steps, rate, time left and the losses, without the loggers' version number."""
+    """Lightning's bar: epoch, steps, rate, time left and the losses, without the loggers' version number.
+
+    It is drawn ten times a second at most: to draw it after each step takes longer than a step of a GPU, and to show
+    the loss is to wait for one.
+    """
+
+    _INTERVAL = 0.1  # seconds
+    _drawn = 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *rest: Any) -> None:
+        now = time.perf_counter()
+        if now - self._drawn >= self._INTERVAL or trainer.is_last_batch:
+            self._drawn = now
+            super().on_train_batch_end(trainer, module, *rest)
 
     def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
         return {name: value for name, value in super().get_metrics(trainer, module).items() if name != "v_num"}

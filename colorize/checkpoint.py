@@ -1,4 +1,4 @@
-"""Checkpoints and weights files: reading one safely, writing what ships, and choosing which to colour with."""
+"""Checkpoints and weights files: reading one safely, writing what ships, and starting or going on from one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import colorize
-from colorize.cli import FINISHED
+from colorize.choice import check_there, is_weights_file, shipped, shipped_path
 from colorize.files import atomic
 from colorize.models import create_model
 from colorize.models.base import Network
@@ -24,8 +24,6 @@ from colorize.models.convlstm import ConvLSTM
 
 log = logging.getLogger(__name__)
 
-SHIPPED = Path(__file__).resolve().parent / "weights"  # NAME.safetensors, and NAME.md: its card
-GENERAL = "general"  # what weights=auto is
 FORMAT = "1"  # of a weights file's metadata; raised when an older colorize could not read it rightly
 
 
@@ -52,8 +50,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             not have.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no checkpoint {path}" + (": it is a folder" if path.is_dir() else ""))
+    check_there(path)
     settings, weights, epoch, steps = (_read_weights if is_weights_file(path) else _read_training)(path)
     try:
         model = create_model(**settings["model"])
@@ -90,11 +87,6 @@ def _read_training(path: Path) -> Content:
     except Exception as error:  # zipfile, pickle, torch and a dict of another shape each raise their own
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path} is damaged or no checkpoint of Colorize ({reason})") from error
-
-
-def is_weights_file(path: str | Path) -> bool:
-    """Whether the name is that of a weights file."""
-    return Path(path).suffix.lower() == ".safetensors"
 
 
 def save_weights(checkpoint: Checkpoint, path: str | Path, card: str) -> None:
@@ -190,7 +182,7 @@ def start_weights(network: Network, settings: Mapping[str, Any], source: str) ->
         ValueError: no such weights, or they are of a network of other settings.
     """
     is_file = is_weights_file(source) or source.endswith(".ckpt")
-    path = Path(source) if is_file else _shipped_path("finetune", source)
+    path = Path(source) if is_file else shipped_path("finetune", source)
     checkpoint = load_checkpoint(path)
     if isinstance(network, ConvLSTM) and checkpoint.settings["model"]["name"] == "unet":  # its memory begins afresh
         network, settings = network.picture, {**settings, "name": "unet"}
@@ -264,62 +256,3 @@ def _recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     for found in ("mean_ab", "saturation"):  # in the pictures, by computing: no choice of anyone
         flat.pop(f"dataset.{found}", None)
     return flat
-
-
-def shipped() -> dict[str, Path]:
-    """The weights files that came with this installation, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
-
-
-def choose_checkpoint(ckpt_path: str | None, weights: str, output_dir: str) -> Path:
-    """Which weights to colour with: ``ckpt_path`` first, then what ``weights`` says.
-
-    That is the name of a shipped network; "auto", the general one; or "last", the best checkpoint of the newest
-    finished run under ``output_dir``.
-
-    Raises:
-        ValueError: there is none; the message says how to get one.
-    """
-    if ckpt_path is not None:
-        return Path(ckpt_path)
-    return _newest_finished(output_dir) if weights == "last" else _shipped_path("weights", weights)
-
-
-def _shipped_path(option: str, name: str) -> Path:
-    """The weights file that ``option=name`` means. Raises ValueError that lists what there is."""
-    there = shipped()
-    path = there.get(GENERAL if name == "auto" else name)
-    if path is not None:
-        return path
-    if name in ("auto", GENERAL):
-        raise ValueError(
-            f"{option}={name}: {SHIPPED / GENERAL}.safetensors is not in this installation; install colorize anew, or "
-            "train a network (python -m colorize.train dataset=pradera experiment=quick) and take it with "
-            + ("weights=last or ckpt_path=" if option == "weights" else f"{option}=PATH.ckpt")
-        )
-    names = ", ".join(["auto", *(["last"] if option == "weights" else []), *there])
-    file = "(or give ckpt_path=)" if option == "weights" else "(or a .ckpt or .safetensors file)"
-    raise ValueError(f"{option}={name} is not known; there is: {names} {file}")
-
-
-def _newest_finished(output_dir: str) -> Path:
-    finished = [path for path in Path(output_dir).rglob(FINISHED) if (path.parent / "checkpoints/best.ckpt").is_file()]
-    if not finished:
-        raise ValueError(
-            f"no finished run under {Path(output_dir).resolve()}: train one (python -m colorize.train dataset=pradera "
-            "experiment=quick) or give ckpt_path="
-        )
-    return max(finished, key=lambda path: path.stat().st_mtime).parent / "checkpoints/best.ckpt"
-
-
-def unfinished_run(output_dir: str, dataset: str, network: str) -> Path:
-    """The newest run of this set and network that has a checkpoint and no metrics.json.
-
-    Raises:
-        ValueError: there is none.
-    """
-    runs = Path(output_dir) / dataset / network
-    unfinished = [p for p in runs.glob("*/checkpoints/last.ckpt") if not (p.parents[1] / FINISHED).exists()]
-    if not unfinished:
-        raise ValueError(f"ckpt_path=last: no unfinished run with a checkpoint in {runs}; leave it out to start one")
-    return max(unfinished, key=lambda path: path.stat().st_mtime).parents[1]

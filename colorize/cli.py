@@ -52,7 +52,7 @@ def _basename(path: str | ListConfig | None) -> str:
 def new_or_unfinished_run(output_dir: str, dataset: str, network: str, ckpt_path: str | None) -> str:
     """``<output_dir>/<set>/<network>/<date>_<time>``; for ``ckpt_path=last`` the folder of the run to go on with."""
     if ckpt_path == "last":
-        from colorize.checkpoint import unfinished_run
+        from colorize.choice import unfinished_run
 
         return str(unfinished_run(output_dir, dataset, network))
     path = Path(output_dir) / dataset / network / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

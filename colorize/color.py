@@ -44,8 +44,29 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 def rgb_to_l_ab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """RGB (B, 3, H, W) in [0, 1] -> l (B, 1, H, W) in [0, 1] and ab (B, 2, H, W) within (-1, 1), both float32."""
+    if rgb.device.type != "cpu" or torch.compiler.is_compiling():
+        return _rgb_to_l_ab_by_planes(rgb)
     lab = rgb_to_lab(rgb)
     return lab[:, :1] / L_SCALE, lab[:, 1:] / AB_SCALE
+
+
+def _rgb_to_l_ab_by_planes(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """`rgb_to_l_ab` with operations on single numbers alone, Kornia's formulas.
+
+    On a GPU Kornia mixes channels by a convolution, which cuDNN rounds to TF32, and copies its constants there each
+    time, which waits for all work before; torch.compile makes one kernel of this.
+    """
+    rgb = rgb.float()
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    r, g, b = linear.unbind(1)
+    x, y, z = (
+        (0.412453 * r + 0.357580 * g + 0.180423 * b) / 0.95047,
+        0.212671 * r + 0.715160 * g + 0.072169 * b,
+        (0.019334 * r + 0.119193 * g + 0.950227 * b) / 1.08883,
+    )
+    x, y, z = (torch.where(t > 0.008856, t.clamp(min=0.008856) ** (1 / 3), 7.787 * t + 4 / 29) for t in (x, y, z))
+    l = (116.0 * y - 16.0)[:, None] / L_SCALE
+    return l, torch.stack([500.0 * (x - y), 200.0 * (y - z)], dim=1) / AB_SCALE
 
 
 def l_ab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:

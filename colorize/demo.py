@@ -16,12 +16,16 @@ PICTURES = 4
 
 def main() -> None:
     """Every step is a command that the user can type; this only prepares grey pictures for them."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(f"{__doc__}(python -m colorize.train --help lists them).")
+        return
     command("train", "experiment=demo", f"output_dir={FOLDER}", *sys.argv[1:])
 
     # after the first command: nothing is imported, and nobody waits, before it starts
     from PIL import Image
 
-    from colorize.checkpoint import choose_checkpoint, load_checkpoint
+    from colorize.checkpoint import load_checkpoint
+    from colorize.choice import choose_checkpoint
     from colorize.data.datamodule import PhotoDataModule
 
     checkpoint = choose_checkpoint(None, "last", str(FOLDER))

@@ -33,11 +33,7 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
         ValueError: no such checkpoint, set or input, a clip without colour, or rendered and real results would share a
             table.
     """
-    from colorize import report
-    from colorize.checkpoint import choose_checkpoint, describe, load_checkpoint
-    from colorize.clip_evaluation import judge_animation, refuse_grey
-    from colorize.evaluation import COLUMNS, contestants, judge, labels, picture_rows, refuse_mixture, write_sheets
-    from colorize.media import MediaError, is_single, read_animation
+    from colorize.choice import check_there, choose_checkpoint
 
     if cfg.eval.size is not None and (not isinstance(cfg.eval.size, int) or cfg.eval.size < 8):
         raise ValueError(f"eval.size={cfg.eval.size} must be a whole number from 8 up")
@@ -50,6 +46,16 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
         paths = [choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)]
     if not paths:
         raise ValueError("ckpt_path=[] names no checkpoint")
+    for path in paths:
+        check_there(path)
+
+    # PyTorch takes seconds: what can be refused without it has been.
+    from colorize import report
+    from colorize.checkpoint import describe, load_checkpoint
+    from colorize.clip_evaluation import judge_animation, refuse_grey
+    from colorize.evaluation import COLUMNS, contestants, judge, labels, picture_rows, refuse_mixture, write_sheets
+    from colorize.media import MediaError, is_single, read_animation
+
     loaded = dict(zip(labels(paths), map(load_checkpoint, paths), strict=True))
     for checkpoint, path in zip(loaded.values(), paths, strict=True):
         log.info("weights: %s", describe(checkpoint, path))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from colorize import report
-from colorize.checkpoint import Checkpoint, shipped
+from colorize.checkpoint import Checkpoint
+from colorize.choice import shipped
 from colorize.data.folder import some
 from colorize.media import MediaError, read_picture, resize
 from colorize.metrics import PictureMetrics, red_kept

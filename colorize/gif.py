@@ -8,11 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from omegaconf import DictConfig
 
 from colorize import cli
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +33,23 @@ def gif(cfg: DictConfig) -> Path:
     for name, lowest, highest in (("batch_size", 1, 10**6), ("quality", 0, 100), ("max_pixels", 1, 10**12)):
         if not (isinstance(cfg[name], int) and lowest <= cfg[name] <= highest):
             raise ValueError(f"{name}={cfg[name]} must be a whole number from {lowest} to {highest}")
-    from colorize.checkpoint import choose_checkpoint
+    from colorize.choice import check_there, choose_checkpoint
     from colorize.media import batches, check_target, choose_target, read_animation, write_animation
-    from colorize.pipeline import Colorizer
     from colorize.progress import track
-    from colorize.scene_palettes import scene_palettes
-    from colorize.temporal import create_temporal
 
-    create_temporal(cfg.temporal)  # an unknown name is said before anything is read
     source = Path(str(cfg.input))
     target, folder = choose_target(source, cfg.output and str(cfg.output), cfg.overwrite)
     animation = read_animation(source, max_pixels=cfg.max_pixels)
     check_target(target, animation, folder)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
+    check_there(checkpoint)
+
+    # PyTorch takes seconds: what can be refused without it has been.
+    import numpy as np
+
+    from colorize.pipeline import Colorizer
+    from colorize.scene_palettes import scene_palettes
+
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
     colorizer.new_clip(cfg.temporal)  # refused before anything is written
 

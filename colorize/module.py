@@ -70,15 +70,32 @@ class ColorizeModule(L.LightningModule):
                 f"dataset.size={data['size']} must be a multiple of {self.model.stride} for {model['name']}"
             )
         self.val_metrics = PictureMetrics()
+        self.fused = False  # one kernel for all weights, of the optimizers that know it
+        self._train_loss = self._output_and_loss
         self.example_input_array = torch.zeros(1, 1, data["size"], data["size"])  # TensorBoard's graph
 
     def forward(self, l: Tensor) -> Tensor:
         """l (B, 1, H, W) in [0, 1] -> ab (B, 2, H, W) in (-1, 1)."""
         return self.model(l.to(self.dtype)).float()  # under precision=bf16-true the weights are not float32
 
+    def compile_training(self, mode: str) -> None:
+        """Compile network and loss of the training steps, ``mode`` as torch.compile has it; all else stays as it is."""
+        compiled = torch.compile(self._output_and_loss, mode=mode, dynamic=False)
+
+        def train_loss(l: Tensor, ab: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+            torch.compiler.cudagraph_mark_step_begin()
+            output, loss = compiled(l, ab, frames)
+            return output, loss.clone()  # a CUDA graph's own is overwritten by the next step's, and this one is logged
+
+        self._train_loss = train_loss
+
+    def _output_and_loss(self, l: Tensor, ab: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        output = self.model.clip_output(l.to(self.dtype), frames).float()
+        return output, self.loss(self.model, output, ab)
+
     def _step(self, batch: dict[str, Any], stage: str) -> tuple[Tensor, Tensor]:
-        output = self.model.clip_output(batch["l"].to(self.dtype), batch.get("frames", 1)).float()
-        loss = self.loss(self.model, output, batch["ab"])
+        output_and_loss = self._train_loss if stage == "train" else self._output_and_loss
+        output, loss = output_and_loss(batch["l"], batch["ab"], batch.get("frames", 1))
         size = len(batch["l"])
         if "motion" in batch:
             ab = self.model.decode(output)
@@ -116,7 +133,10 @@ class ColorizeModule(L.LightningModule):
 
     def create_optimizer(self) -> optim.Optimizer:
         """The optimizer of the settings. Raises ValueError that names what is wrong with them."""
-        return call_by_name("optimizer", _OPTIMIZERS, params=self.parameters(), **self.hparams["optimizer"])
+        settings = dict(self.hparams["optimizer"])
+        if self.fused and "fused" in inspect.signature(_OPTIMIZERS.get(settings["name"], dict)).parameters:
+            settings.setdefault("fused", True)
+        return call_by_name("optimizer", _OPTIMIZERS, params=self.parameters(), **settings)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.create_optimizer()

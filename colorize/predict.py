@@ -27,14 +27,17 @@ def predict(cfg: DictConfig) -> list[Path]:
     """
     if not isinstance(cfg.max_pixels, int) or cfg.max_pixels < 1:
         raise ValueError(f"max_pixels={cfg.max_pixels} must be a whole number from 1 up")
-    from colorize.checkpoint import choose_checkpoint
+    from colorize.choice import check_there, choose_checkpoint
     from colorize.media import MediaError, read_picture, write_picture
-    from colorize.pipeline import Colorizer
     from colorize.plan import plan
     from colorize.progress import track
 
     jobs = plan(str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
+    check_there(checkpoint)
+
+    from colorize.pipeline import Colorizer  # PyTorch takes seconds: what can be refused without it has been
+
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
     written, failed = [], []
     for source, target in track(jobs.items(), "Colouring", total=len(jobs)):

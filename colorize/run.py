@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from colorize.saturation import fit_saturation
 
 log = logging.getLogger(__name__)
 
+_COMPILE = (False, "default", "reduce-overhead", "max-autotune")
+
 
 def check(cfg: DictConfig) -> None:
     """What no part can see for itself. Raises ValueError that names the setting."""
@@ -34,9 +38,18 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"seed={cfg.seed} must be a whole number from 0 up")
     if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
         raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
-    for switch in ("checkpointing", "malloc"):
+    for switch in ("checkpointing", "malloc", "fused"):
         if not isinstance(cfg.trainer[switch], bool):
             raise ValueError(f"trainer.{switch}={cfg.trainer[switch]} is not true or false")
+    if cfg.trainer.compile not in _COMPILE:
+        raise ValueError(f"trainer.compile={cfg.trainer.compile} is not one of: false, {', '.join(_COMPILE[1:])}")
+    if cfg.trainer.compile and cfg.trainer.checkpointing:
+        raise ValueError("trainer.compile and trainer.checkpointing=true do not go together: give one of them")
+    if cfg.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "gcc", "clang", "cl"))):
+        raise ValueError(
+            f"trainer.compile={cfg.trainer.compile} needs a C++ compiler, and none was found: install g++, or give "
+            "trainer.compile=false"
+        )
     if cfg.saturation not in (None, "auto"):
         raise ValueError(f"saturation={cfg.saturation} is not auto or null; predict and gif take a number")
     if cfg.input is not None and cfg.input != cfg.dataset.root:

@@ -62,11 +62,11 @@ def train(cfg: DictConfig) -> dict[str, Any]:
             scheduler[length] = cfg.trainer.max_epochs * steps
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
-    module.model.checkpointing = cfg.trainer.checkpointing
+    module.model.checkpointing, module.fused = cfg.trainer.checkpointing, cfg.trainer.fused
     if cfg.finetune is not None and cfg.ckpt_path is None:
         start_weights(module.model, settings["model"], str(cfg.finetune))
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
-    own = ("malloc", "checkpointing")  # the others are Lightning's
+    own = ("malloc", "checkpointing", "compile", "fused")  # the others are Lightning's
     trainer = instantiate({k: v for k, v in cfg.trainer.items() if k not in own}, callbacks=callbacks, logger=loggers)
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
     datamodule.prepare_data()
@@ -79,6 +79,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     else:
         module.model.prepare(datamodule.pictures("train").sample())
 
+    if cfg.trainer.compile:
+        module.compile_training(cfg.trainer.compile)
+        datamodule.compile()
     start(run_dir, datamodule, module, trainer, resume)
     try:
         trainer.fit(module, datamodule, ckpt_path=resume)

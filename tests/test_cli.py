@@ -71,7 +71,7 @@ def test_a_sweep_ends_with_a_table(rendered: Path, tmp_path: Path):
 def test_two_processes_take_exactly_the_steps_of_one(rendered: Path, tmp_path: Path):
     done = colorize(
         *("train", "dataset=beach", f"dataset.root={rendered}", *TINY),
-        *("trainer=ddp", "dataset.steps_per_epoch=7", "dataset.epochs=2"),
+        *("trainer=ddp", "dataset.steps_per_epoch=7", "dataset.epochs=2", "dataset.resident=true"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -122,11 +122,6 @@ def test_an_error_is_one_line_and_exit_code_2(command: str, arguments: list[str]
     for words in says:
         assert words in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"], "nothing is left behind"
-
-
-def test_help_names_the_settings(tmp_path: Path):
-    done = colorize("gif", "--help", cwd=tmp_path)
-    assert done.returncode == 0 and "ckpt_path" in done.stdout
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from colorize.checkpoint import choose_checkpoint, load_checkpoint
+from colorize.checkpoint import load_checkpoint
+from colorize.choice import choose_checkpoint
 from colorize.color import rgb_to_l_ab, to_float
 from colorize.evaluate import evaluate
 from colorize.evaluation import ConstantColour

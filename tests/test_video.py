@@ -147,7 +147,7 @@ def colourizer(monkeypatch: pytest.MonkeyPatch) -> None:
         def __call__(self, rgb: np.ndarray, temporal: Any = None) -> np.ndarray:
             return np.stack(list(warm(iter(rgb))))
 
-    monkeypatch.setattr("colorize.checkpoint.choose_checkpoint", lambda *_: Path("none"))
+    monkeypatch.setattr("colorize.choice.choose_checkpoint", lambda *_: Path(__file__))
     monkeypatch.setattr("colorize.pipeline.Colorizer.from_checkpoint", lambda *_, **__: Warm())
 
 

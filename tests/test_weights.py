@@ -23,17 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import colorize
-from colorize.checkpoint import (
-    GENERAL,
-    SHIPPED,
-    Checkpoint,
-    check_resumable,
-    choose_checkpoint,
-    load_checkpoint,
-    save_weights,
-    shipped,
-    start_weights,
-)
+from colorize.checkpoint import Checkpoint, check_resumable, load_checkpoint, save_weights, start_weights
+from colorize.choice import GENERAL, SHIPPED, choose_checkpoint, shipped
 from colorize.cli import one_line
 from colorize.data import scenes
 from colorize.evaluate import evaluate
@@ -74,7 +65,7 @@ def installation(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     for name in (GENERAL, "other"):
         (folder / f"{name}.safetensors").write_bytes(weights.read_bytes())
-    monkeypatch.setattr("colorize.checkpoint.SHIPPED", folder)
+    monkeypatch.setattr("colorize.choice.SHIPPED", folder)
     return folder
 
 
@@ -279,7 +270,7 @@ class TestChoice:
     def test_an_installation_without_weights_says_how_to_get_some(
         self, monkeypatch: pytest.MonkeyPatch, weights: str, tmp_path: Path
     ):
-        monkeypatch.setattr("colorize.checkpoint.SHIPPED", tmp_path / "gone")
+        monkeypatch.setattr("colorize.choice.SHIPPED", tmp_path / "gone")
         with pytest.raises(ValueError) as error:
             choose_checkpoint(None, weights, str(tmp_path))
         for words in (f"weights={weights}", "general.safetensors", "colorize.train", "weights=last", "ckpt_path="):
@@ -316,7 +307,7 @@ class TestCommands:
         assert next(line for line in caplog.messages if line.startswith("weights: ")).startswith(said)
 
     def test_no_weights_no_output(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-        monkeypatch.setattr("colorize.checkpoint.SHIPPED", tmp_path / "gone")
+        monkeypatch.setattr("colorize.choice.SHIPPED", tmp_path / "gone")
         with pytest.raises(ValueError, match="is not in this installation"):
             predict(config("predict", f"input={picture(tmp_path / 'a.png')}"))
         assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
@@ -385,7 +376,7 @@ class TestFinetune:
             with pytest.raises(ValueError) as error:
                 start_weights(create_model(**MODEL), MODEL, source)
             assert says in str(error.value)
-        monkeypatch.setattr("colorize.checkpoint.SHIPPED", tmp_path / "gone")
+        monkeypatch.setattr("colorize.choice.SHIPPED", tmp_path / "gone")
         with pytest.raises(ValueError, match=r"finetune=auto: .* finetune=PATH\.ckpt"):
             start_weights(create_model(**MODEL), MODEL, "auto")
 

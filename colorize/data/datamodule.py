@@ -14,6 +14,7 @@ import lightning as L
 import numpy as np
 import torch
 from kornia.augmentation import RandomAffine, RandomHorizontalFlip
+from kornia.geometry.conversions import normalize_homography
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -22,9 +23,12 @@ from colorize.data import scenes
 from colorize.data.degrade import DEGRADATIONS
 from colorize.data.duplicates import near_duplicates
 from colorize.data.folder import Split, split_set
-from colorize.data.store import CACHES, Pictures, choose_cache, in_memory, open_pictures, report_grey
+from colorize.data.on_device import send, warp_to_l_ab
+from colorize.data.store import CACHES, Pictures, Rows, choose_cache, fits_on, in_memory, open_pictures, report_grey
 
 log = logging.getLogger(__name__)
+
+_AHEAD = 10  # steps whose augmentation is drawn at once: half the time of one after the other
 
 
 class PictureSampler(DistributedSampler):
@@ -85,6 +89,8 @@ class PhotoDataModule(L.LightningDataModule):
         cache: where the resized pictures are: "ram", "disk", "none" (`colorize.data.store.open_pictures`), or "auto":
             ram, or disk where they would fill a quarter of the free memory. Batches are the same with each.
         num_workers: loader processes; only ``cache="none"`` gains by them.
+        resident: whether the pixels are on the device and batches drawn there: True, False or "auto": on a GPU. Where
+            they would fill a tenth of its free memory they stay in ``cache``. Batches are the same.
         seed: of the order of the pictures and of the augmentation.
     """
 
@@ -108,6 +114,7 @@ class PhotoDataModule(L.LightningDataModule):
         degrade: str = "none",
         cache: str = "auto",
         num_workers: int = 0,
+        resident: bool | Literal["auto"] = "auto",
         seed: int = 0,
     ):
         super().__init__()
@@ -128,7 +135,9 @@ class PhotoDataModule(L.LightningDataModule):
             raise ValueError(f"dataset.cache={cache} is not one of: {', '.join(CACHES)}")
         if variants is not None and cache in ("disk", "none"):
             raise ValueError(f"dataset.variants={variants} are in memory: give dataset.cache=ram, or variants=null")
-        self.name, self.on_missing = name, on_missing
+        if resident not in ("auto", True, False):
+            raise ValueError(f"dataset.resident={resident} is not one of: auto, true, false")
+        self.name, self.on_missing, self.resident = name, on_missing, resident
         self.root: str | list[str] | None  # a folder called 2023 comes as a number
         if isinstance(root, Sequence) and not isinstance(root, str):
             self.root = [str(entry) for entry in root]
@@ -152,6 +161,14 @@ class PhotoDataModule(L.LightningDataModule):
         self.mirror = RandomHorizontalFlip(p=flip)
         self.degrade = DEGRADATIONS[degrade]
         self._pictures: dict[str, Pictures] = {}
+        self._on_device: dict[str, Tensor] = {}  # of each part that is there, uint8 (N, 3, size, size)
+        self._ahead: tuple[Any, Tensor] = (None, torch.empty(0))  # which steps' augmentation is drawn, and as what
+        self._warp = warp_to_l_ab
+        self.compiled = False
+
+    def compile(self) -> None:
+        """Augment and convert by one compiled function from here on, on a CPU too."""
+        self._warp, self.compiled = torch.compile(warp_to_l_ab, dynamic=False), True
 
     @property
     def folders(self) -> list[Path]:
@@ -260,30 +277,54 @@ class PhotoDataModule(L.LightningDataModule):
         return self._loader("val", draws=None)
 
     def _loader(self, part: Literal["train", "val", "variants"], draws: int | None) -> DataLoader:
-        return self._loader_of(self.pictures(part), draws)
+        pictures = self.pictures(part)
+        if not self._becomes_resident(pictures):
+            return self._loader_of(pictures, draws)
+        pixels = torch.empty(len(pictures), 3, self.size, self.size, dtype=torch.uint8, device=self._device)
+        for whole, some in zip(pixels.split(256), pictures.split(256), strict=True):
+            whole.copy_(some)
+        self._on_device[part] = pixels
+        return self._loader_of(Rows(len(pictures)), draws)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    def _becomes_resident(self, pictures: Pictures) -> bool:
+        if not self.resident or (self.resident == "auto" and self._device.type == "cpu"):
+            return False
+        return fits_on(self._device, len(pictures), self.size)
 
     def _loader_of(self, dataset: Any, draws: int | None) -> DataLoader:
+        workers = 0 if isinstance(dataset, Rows) else self.num_workers
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,  # type: ignore[arg-type]  # a number by now
             sampler=PictureSampler(len(dataset), draws, self.seed, rank, world_size),
             collate_fn=_as_is,  # `__getitems__` has made the batch
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self._device.type == "cuda",
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """uint8 RGB (B, 3, H, W) on the device -> {"l": (B, 1, H, W), "ab": (B, 2, H, W)}, float32, same device."""
-        if not (isinstance(batch, Tensor) and batch.dtype == torch.uint8):
+        """uint8 RGB (B, 3, H, W) on the device -> {"l": (B, 1, H, W), "ab": (B, 2, H, W)}, float32, same device.
+
+        Of a part that is resident the batch is rows, int64 (B,).
+        """
+        if not (isinstance(batch, Tensor) and batch.dtype in (torch.uint8, torch.int64)):
             return batch  # the network's example input, on its way to the TensorBoard graph
-        rgb = to_float(batch)
+        if batch.dtype == torch.int64:
+            learnt = "variants" if self.variants else "train"
+            part = learnt if self.trainer is not None and self.trainer.training else "val"
+            batch = self._on_device[part].index_select(0, batch)
         if self.trainer is None or not self.trainer.training:
-            l, ab = rgb_to_l_ab(rgb)
+            l, ab = rgb_to_l_ab(to_float(batch))
             return {"l": l, "ab": ab}
         step = self.trainer.fit_loop.epoch_loop.batch_idx + 1  # it counts a batch once it has been handed over
         when = (self.trainer.current_epoch, step, self.trainer.global_rank)
-        l, ab = rgb_to_l_ab(rgb if self.variants else self.augmented(rgb, *when))
+        l, ab = rgb_to_l_ab(to_float(batch)) if self.variants else self.augmented_l_ab(batch, *when)
         return {"l": self.degraded(l, *when), "ab": ab}
 
     def augmented(self, rgb: Tensor, epoch: int, step: int, rank: int) -> Tensor:
@@ -292,6 +333,36 @@ class PhotoDataModule(L.LightningDataModule):
             rgb = self.mirror(rgb)
         with self._drawing("affine", epoch, step, rank):
             return self.augment(rgb).clamp(0.0, 1.0)
+
+    def augmented_l_ab(self, pictures: Tensor, epoch: int, step: int, rank: int) -> tuple[Tensor, Tensor]:
+        """uint8 RGB (B, 3, H, W) -> l (B, 1, H, W) and ab (B, 2, H, W) of `augmented`.
+
+        On a GPU, or compiled, without Kornia's steps on the device: what is drawn becomes one small matrix a picture
+        on the CPU, for some steps at once, and the CPU waits for nothing.
+        """
+        if pictures.device.type == "cpu" and not self.compiled:
+            return rgb_to_l_ab(self.augmented(to_float(pictures), epoch, step, rank))
+        first = step - step % _AHEAD
+        when = (epoch, first, rank, pictures.device, *pictures.shape)
+        if when != self._ahead[0]:
+            maps = self._maps(pictures.shape, [(epoch, at, rank) for at in range(first, first + _AHEAD)])
+            self._ahead = when, send(maps, pictures.device)
+        return self._warp(pictures, self._ahead[1][step - first])
+
+    def _maps(self, shape: torch.Size, steps: list[tuple[int, int, int]]) -> Tensor:
+        """What `augmented` draws for (epoch, step, rank)s, as maps (steps, B, 2, 3) for `warp_to_l_ab`, on the CPU."""
+        drawn, mirrored = [], []
+        for when in steps:
+            with self._drawing("flip", *when):
+                mirrored.append(self.mirror.forward_parameters(shape)["batch_prob"] > 0.5)
+            with self._drawing("affine", *when):
+                drawn.append(self.augment.forward_parameters(shape))
+        joined = {name: torch.cat([values[name] for values in drawn]) for name in drawn[0]}
+        affine = self.augment.compute_transformation(torch.empty(0), joined, self.augment.flags).double()
+        sides = shape[-2], shape[-1]
+        maps = torch.linalg.inv(normalize_homography(affine, sides, sides, align_corners=False))[:, :2].float()
+        maps[torch.cat(mirrored), 0] *= -1  # x runs from -1 to 1: what is read from the right comes from the left
+        return maps.unflatten(0, (len(steps), -1))
 
     def degraded(self, l: Tensor, epoch: int, step: int, rank: int) -> Tensor:
         """l (B, 1, H, W) in [0, 1] -> the same, each picture degraded as drawn from (seed, epoch, step, rank)."""

@@ -10,14 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from colorize import memory
 from colorize.media import PICTURE_SUFFIXES, MediaError, picture_size, read_picture, resize
 from colorize.progress import track
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +127,8 @@ def load_pictures(paths: Sequence[Path], size: int) -> tuple[Tensor, list[Path]]
     Raises:
         ValueError: not one of them could be read.
     """
+    import torch  # here, since predict looks for its pictures before it needs it
+
     pictures = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     files: list[Path] = []
     errors: list[str] = []

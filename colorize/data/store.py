@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CACHES = ("auto", "ram", "disk", "none")
 _SHARE = 0.25  # of the available memory that a set may fill before `auto` puts it on disk
+_SHARE_OF_DEVICE = 0.1  # of its free memory that a resident set may fill: dataset.batch_size=auto leaves two tenths
 _NEAR_GREY = 6.0  # mean of max(R, G, B) - min(R, G, B), 0..255, below which a picture teaches grey
 _FORMAT = 1  # of the cache files
 
@@ -63,6 +64,19 @@ class Pictures(Dataset):
     def sample(self, most: int = 4096) -> Pictures:
         """All of up to ``most``, else so many, always the same ones: enough for a mean over a set of any size."""
         return self if len(self) <= most else self.only(np.sort(np.random.default_rng(0).permutation(len(self))[:most]))
+
+
+class Rows(Dataset):
+    """Stands for ``count`` pictures that are on the device: a batch of it is their rows, int64 (B,)."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        return torch.tensor(indices)
 
 
 class InMemory:
@@ -109,6 +123,17 @@ def choose_cache(count: int, size: int) -> str:
         return "ram"
     log.info("%d pictures at %d px are much for this machine's memory: kept on disk, in %s", count, size, cache_dir())
     return "disk"
+
+
+def fits_on(device: torch.device, count: int, size: int) -> bool:
+    """Whether so many pictures fill less than a tenth of the device's free memory; says so where they do not."""
+    need = count * 3 * size**2
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.available()
+    if need <= _SHARE_OF_DEVICE * free:
+        return True
+    size_of = f"{need / 2**30:.1f} GiB of pictures are much for the {free / 2**30:.1f} GiB free on {device}"
+    log.info("dataset.resident: %s: each batch is sent there", size_of)
+    return False
 
 
 def in_memory(pixels: Tensor) -> Pictures:

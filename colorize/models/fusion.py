@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
-from torchvision.transforms.functional import normalize
 
 from colorize.color import l_ab_to_rgb
 from colorize.models.encoder_decoder import EncoderDecoder, Layers
@@ -49,6 +46,8 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, output: str, frozen: bool, cache: bool):
         super().__init__()
+        from torchvision.models.feature_extraction import create_feature_extractor  # see `_torchvision`
+
         self.name, self.output, self.frozen, self.cache = name, output, frozen, cache
         net, self.side, self.mean, self.std = _build(name)
         self._tensors = frozenset(net.state_dict())  # more than are used here: of a file none of them is a stranger
@@ -115,6 +114,8 @@ class Backbone(nn.Module):
         return seen
 
     def _see(self, l: Tensor) -> Tensor:
+        from torchvision.transforms.functional import normalize
+
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             grey = l_ab_to_rgb(l, torch.zeros_like(l).expand(-1, 2, -1, -1))
             grey = F.interpolate(grey, (self.side, self.side), mode="bilinear", antialias=True)
@@ -203,6 +204,7 @@ def _note_loading(backbone: nn.Module, _: Any) -> None:
 
 def _build(name: str) -> tuple[nn.Module, int, Sequence[float], Sequence[float]]:
     """A classifier as its library builds it, with random weights; its input's side, and mean and deviation of that."""
+    torchvision = _torchvision()
     there = torchvision.models.list_models(module=torchvision.models)
     if name in there:
         preset = torchvision.models.get_model_weights(name)["DEFAULT"].transforms()
@@ -224,6 +226,13 @@ def _build(name: str) -> tuple[nn.Module, int, Sequence[float], Sequence[float]]
         + (f"; near: {', '.join(near)}" if near else "")
         + ("" if timm is not None else "; those of timm need: pip install 'colorize[timm]'")
     )
+
+
+def _torchvision() -> Any:
+    """The library, imported where a backbone is built: that takes longer than colouring a picture without one."""
+    import torchvision
+
+    return torchvision
 
 
 def _timm() -> Any:
@@ -257,6 +266,7 @@ def _probe(net: nn.Module, side: int) -> tuple[int, str | None, Sequence[int]]:
 
 def _download(name: str) -> Mapping[str, Tensor]:
     """The library's own ImageNet weights. Raises ValueError that says how to do without a download."""
+    torchvision = _torchvision()
     from_torchvision = name in torchvision.models.list_models(module=torchvision.models)
     try:
         if from_torchvision:
