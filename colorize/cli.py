@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -20,11 +21,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from colorize import ranks
+
 # No file that is loaded may run code, whoever loads it.
 os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 TRACEBACK = "COLORIZE_TRACEBACK"
 FINISHED = "metrics.json"  # a training run writes it last
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # in checkpoints/: what a killed run goes on from
+LOCK = "lock"  # in the folder of a run that began: held while it is trained
 FAILED = "failed.txt"  # in the folder of a sweep's job: why it failed
 
 
@@ -50,13 +55,20 @@ def _basename(path: str | ListConfig | None) -> str:
 
 
 def new_or_unfinished_run(output_dir: str, dataset: str, network: str, ckpt_path: str | None) -> str:
-    """``<output_dir>/<set>/<network>/<date>_<time>``; for ``ckpt_path=last`` the folder of the run to go on with."""
+    """``<output_dir>/<set>/<network>/<date>_<time>``; for ``ckpt_path=last`` the folder of the run to go on with.
+
+    In a Slurm job it is named by the job and the command instead, so that a requeued one finds it again.
+    """
     if ckpt_path == "last":
         from colorize.checkpoint import unfinished_run
 
-        return str(unfinished_run(output_dir, dataset, network))
+        return ranks.agreed(str(unfinished_run(output_dir, dataset, network)))
+    if job := ranks.slurm_job():  # a job that is requeued finds its folder; each of a job's commands has its own
+        command = hashlib.sha1("\0".join(sys.argv[1:]).encode()).hexdigest()[:8]
+        return str(Path(output_dir) / dataset / network / f"slurm_{job}_{command}")
     path = Path(output_dir) / dataset / network / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return str(path) if not path.exists() else f"{path}_{os.getpid()}"  # two runs started in one second
+    # two runs may start in one second
+    return ranks.agreed(str(path) if not path.exists() else f"{path}_{os.getpid()}")
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, optim
 from torch.optim import lr_scheduler
@@ -84,14 +85,21 @@ class ColorizeModule(L.LightningModule):
             ab = self.model.decode(output)
             change, pixels = warp_error(ab.roll(1, 0), ab, batch["motion"])  # of a clip's first frame nothing was seen
             unsteady = change.sum() / pixels.sum().clamp(min=1)
-            self.log(f"{stage}/unsteady", unsteady, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+            logger = stage == "val"
+            self.log(f"{stage}/unsteady", unsteady, False, logger, False, True, sync_dist=True, batch_size=size)
             loss = loss + self.consistency * unsteady
         if stage == "train":
             self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
-            self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+            self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=size)
         else:
             self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
         return loss, output
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # What a network draws, for dropout, depends on the step alone, so that it is the same after resuming.
+        seed = self.hparams["data"].get("seed", 0)
+        when = [seed, self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(when).generate_state(4, np.uint64)[3]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]
@@ -113,6 +121,12 @@ class ColorizeModule(L.LightningModule):
                 f"the loss became {float(loss)} in epoch {self.current_epoch}: lower optimizer.lr, or use "
                 "trainer.precision=32-true; checkpoints/ keeps the epochs before it, if any"
             )
+
+        # Lightning would log an epoch's figures after its checkpoint: a run killed in between would lose them.
+        names = ("train/loss_epoch", "train/unsteady")
+        values = {name: float(v) for name, v in self.trainer.callback_metrics.items() if name in names}
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**values, "epoch": self.current_epoch}, self.trainer.global_step - 1)
 
     def create_optimizer(self) -> optim.Optimizer:
         """The optimizer of the settings. Raises ValueError that names what is wrong with them."""
