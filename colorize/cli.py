@@ -75,7 +75,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose ``conf/<config_name>.yaml`` with the command line's overrides and call ``task``.
 
     Errors that the user can mend are one line on stderr and exit code 2 (in a sweep a line for each job that failed,
-    after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130.
+    after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130; SIGTERM
+    while training: 143. Both leave a run that ckpt_path=last goes on with.
     """
     from PIL import Image
 
@@ -108,10 +109,12 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise failed[0]
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
-            _interrupted(folder)
+            _stopped(folder, "interrupted", 130)
+        if type(stop).__name__ == "SIGTERMException":  # Lightning's, between two steps
+            _stopped(folder, "terminated", 143)
         raise
     except KeyboardInterrupt:
-        _interrupted(folder)
+        _stopped(folder, "interrupted", 130)
     except Exception as error:
         lines = [one_line(e) for e in failed or [error]]
         if None in lines or os.environ.get(TRACEBACK):
@@ -123,11 +126,12 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(1 if sweep else 2)  # of a sweep the other jobs are done
 
 
-def _interrupted(folder: Path | None) -> None:
-    resumable = folder is not None and (folder / "checkpoints/last.ckpt").exists()
+def _stopped(folder: Path | None, how: str, code: int) -> None:
+    resumable = folder is not None and (folder / LOCK).exists() and not (folder / FINISHED).exists()
     hint = f"; the same command with ckpt_path=last goes on; so far: {folder}/checkpoints" if resumable else ""
-    print(f"interrupted{hint}", file=sys.stderr)
-    sys.exit(130)
+    if ranks.is_first():
+        print(f"{how}{hint}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _remove_unused(folder: Path) -> None:

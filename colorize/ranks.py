@@ -20,6 +20,11 @@ def launched() -> tuple[int, int, str]:
     return 0, 1, ""
 
 
+def local() -> int:
+    """The number of this process among those on its machine."""
+    return int(os.environ["LOCAL_RANK" if launched()[2] == "torchrun" else "SLURM_LOCALID"]) if launched()[2] else 0
+
+
 def is_first() -> bool:
     """Whether this is the process that speaks for all; under Lightning's launcher, too."""
     alone = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
