@@ -7,17 +7,23 @@ import io
 import logging
 import os
 import re
+import signal
+import subprocess
+import threading
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from filelock import FileLock, Timeout
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from colorize import ranks
 from colorize.cli import LAST, LOCK, PREVIOUS
@@ -37,8 +43,6 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        if path.name.startswith("hpc_ckpt"):  # of Slurm's signal, which comes in the middle of a step
-            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as temporary:
             with open(temporary, "wb") as file:
@@ -54,6 +58,41 @@ class SafeCheckpointIO(TorchCheckpointIO):
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+class StopBetweenSteps(L.Callback):
+    """SIGTERM, and SIGUSR1 of a Slurm job that is to be requeued, end a run between two steps, in all processes at once.
+
+    Lightning's own handlers talk to the other processes, and save, in the middle of whatever a step was doing: several
+    processes then wait for each other for ever. Here nothing is saved: the last epoch's checkpoint is what goes on.
+    """
+
+    def __init__(self) -> None:
+        self._stop = self._requeue = False
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, self._on_signal)
+        if ranks.slurm_job() and isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment):
+            signal.signal(signal.SIGUSR1, self._on_signal)  # Lightning puts both back at the end
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        self._stop = True
+        self._requeue |= number == signal.SIGUSR1
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if not trainer.strategy.reduce_boolean_decision(self._stop, all=False):
+            return
+        if self._requeue and trainer.is_global_zero:
+            job = str(ranks.slurm_job())
+            try:
+                subprocess.run(["scontrol", "requeue", job], check=True)
+                log.info("job %s is requeued and will go on", job)
+            except (OSError, subprocess.CalledProcessError) as error:
+                log.warning("job %s cannot be requeued (%s): submit it again with ckpt_path=last", job, error)
+        raise SIGTERMException
 
 
 class CSVLog(CSVLogger):
