@@ -9,8 +9,9 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
+from torchmetrics import MeanMetric
 
 from colorize.color import l_ab_to_rgb, to_uint8
 from colorize.losses import check_head, create_loss
@@ -71,6 +72,8 @@ class ColorizeModule(L.LightningModule):
                 f"dataset.size={data['size']} must be a multiple of {self.model.stride} for {model['name']}"
             )
         self.val_metrics = PictureMetrics()
+        # Lightning's own mean over processes rounds down how many pictures each had: of 3 pictures 2 and 1 count wrong.
+        self.val_means = nn.ModuleDict({name: MeanMetric() for name in ("loss", "unsteady")})
         self.example_input_array = torch.zeros(1, 1, data["size"], data["size"])  # TensorBoard's graph
 
     def forward(self, l: Tensor) -> Tensor:
@@ -85,14 +88,17 @@ class ColorizeModule(L.LightningModule):
             ab = self.model.decode(output)
             change, pixels = warp_error(ab.roll(1, 0), ab, batch["motion"])  # of a clip's first frame nothing was seen
             unsteady = change.sum() / pixels.sum().clamp(min=1)
-            logger = stage == "val"
-            self.log(f"{stage}/unsteady", unsteady, False, logger, False, True, sync_dist=True, batch_size=size)
+            if stage == "train":
+                on_epoch = {"on_step": False, "on_epoch": True, "logger": False}
+                self.log("train/unsteady", unsteady, sync_dist=True, batch_size=size, **on_epoch)
+            else:
+                self.val_means["unsteady"].update(unsteady, size)
             loss = loss + self.consistency * unsteady
         if stage == "train":
             self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
             self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=size)
         else:
-            self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
+            self.val_means["loss"].update(loss, size)
         return loss, output
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -112,6 +118,10 @@ class ColorizeModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = self.val_metrics.compute()
         self.val_metrics.reset()
+        for name, mean in self.val_means.items():
+            if mean.update_called:
+                self.log(f"val/{name}", mean.compute(), prog_bar=name == "loss")
+            mean.reset()
         self.log_dict({f"val/{name}": float(value) for name, value in values.items() if name != "pictures"})
 
     def on_train_epoch_end(self) -> None:

@@ -41,7 +41,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     for message in (
         *("in eval mode", "LeafSpec", "many workers", "Checkpoint directory"),
-        *("dirpath has changed", "training batches"),
+        *("dirpath has changed", "training batches", "It is recommended to use .self.log"),
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")  # as it is meant to be
     if not ranks.is_first():

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, config
 from filelock import FileLock
 
 import colorize.resume
 from colorize.cli import new_or_unfinished_run
 from colorize.resume import SafeCheckpointIO
+from colorize.train import train as entry
 
 RECIPE = [*TINY, "dataset.steps_per_epoch=2", "trainer.log_every_n_steps=1", "logger.tensorboard.log_graph=false"]
 
@@ -32,10 +34,17 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    entry(config("train", f"dataset.root={rendered}", *RECIPE, "dataset.epochs=3", f"run_dir={run}"))
+    return run
+
+
 @pytest.fixture
-def whole(train, tmp_path: Path) -> Path:
-    train(*RECIPE, "dataset.epochs=3", run_dir=tmp_path / "whole")
-    return tmp_path / "whole"
+def whole(undisturbed: Path, tmp_path: Path) -> Path:
+    """The folder of a run of three epochs that nothing happened to."""
+    return Path(shutil.copytree(undisturbed, tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: data[:3000] + b"!" + data[3001:]])
