@@ -5,7 +5,7 @@
 
 A tiny unet with dropout, an average of the weights, augmentation and a cosine schedule is trained for six epochs,
 once undisturbed. Each trial trains it anew in a folder of its own, is ended by SIGKILL after a random part of that
-time, from the first import of data to the last table, and goes on with ckpt_path=last. Compared are, bit by bit, both checkpoints
+time, from its start to the last table, and goes on with ckpt_path=last. Compared are, bit by bit, both checkpoints
 (network, average, optimizer, schedule, every epoch's figures, the best score), the CSV and TensorBoard logs and the
 judgement in metrics.json. Exit code 1 where anything differs.
 """
@@ -100,7 +100,7 @@ def trials(folder: Path, kills: int, seed: int, start: Any) -> list[dict[str, An
 
 def forked(overrides: list[str], log: Path) -> Any:
     """A child that has imported everything already."""
-    import torch.utils.tensorboard
+    import torch.utils.tensorboard  # noqa: F401
 
     import colorize.module
     import colorize.run  # noqa: F401
@@ -183,7 +183,11 @@ def outcome(output: Path) -> dict[str, Any]:
 def plain(content: Any, run: str) -> Any:
     """Tensors as bytes, which compare; paths without the run's folder."""
     if isinstance(content, torch.Tensor):
-        return (str(content.dtype), tuple(content.shape), content.cpu().contiguous().flatten().view(torch.uint8).tolist())
+        return (
+            str(content.dtype),
+            tuple(content.shape),
+            content.cpu().contiguous().flatten().view(torch.uint8).tolist(),
+        )
     if isinstance(content, dict):
         return {plain(key, run): plain(value, run) for key, value in content.items()}
     if isinstance(content, list | tuple):

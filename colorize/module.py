@@ -32,6 +32,7 @@ _SCHEDULERS: dict[str, Callable[..., Any]] = {
     for name, value in vars(lr_scheduler).items()
     if inspect.isclass(value) and issubclass(value, lr_scheduler.LRScheduler) and value is not lr_scheduler.LRScheduler
 }
+_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": False}  # logged by `on_train_epoch_end`
 
 
 class ColorizeModule(L.LightningModule):
@@ -89,14 +90,15 @@ class ColorizeModule(L.LightningModule):
             change, pixels = warp_error(ab.roll(1, 0), ab, batch["motion"])  # of a clip's first frame nothing was seen
             unsteady = change.sum() / pixels.sum().clamp(min=1)
             if stage == "train":
-                on_epoch = {"on_step": False, "on_epoch": True, "logger": False}
-                self.log("train/unsteady", unsteady, sync_dist=True, batch_size=size, **on_epoch)
+                self.log("train/unsteady", unsteady, sync_dist=True, batch_size=size, **_EPOCH)
             else:
                 self.val_means["unsteady"].update(unsteady, size)
             loss = loss + self.consistency * unsteady
         if stage == "train":
             self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
-            self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=size)
+            self.log(
+                "train/loss_epoch", loss, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=size
+            )
         else:
             self.val_means["loss"].update(loss, size)
         return loss, output

@@ -61,7 +61,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
 
 class StopBetweenSteps(L.Callback):
-    """SIGTERM, and SIGUSR1 of a Slurm job that is to be requeued, end a run between two steps, in all processes at once.
+    """SIGTERM, and SIGUSR1 where Slurm is to requeue the job, end a run between two steps, in all processes at once.
 
     Lightning's own handlers talk to the other processes, and save, in the middle of whatever a step was doing: several
     processes then wait for each other for ever. Here nothing is saved: the last epoch's checkpoint is what goes on.

@@ -52,9 +52,10 @@ def check(cfg: DictConfig) -> None:
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         if cfg.ckpt_path == "last":
             raise ValueError("a sweep (-m) cannot go on with ckpt_path=last: its jobs are new runs")
-        if cfg.trainer.devices != 1 or ranks.launched()[2] == "torchrun":  # its processes would each start the whole sweep
+        if (
+            cfg.trainer.devices != 1 or ranks.launched()[2] == "torchrun"
+        ):  # its processes would each start the whole sweep
             raise ValueError("a sweep (-m) takes one device a job: trainer=auto trainer.devices=1")
-
 
     _check_devices(cfg)
 

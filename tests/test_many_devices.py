@@ -104,9 +104,9 @@ def test_devices_that_cannot_be(train, overrides: list[str], message: str):
 def test_torchrun_and_the_trainer_must_agree(train, monkeypatch):
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="torchrun started 4 processes and the trainer has 1: give trainer=ddp trainer.d"):
+    with pytest.raises(ValueError, match=r"torchrun started 4 processes and the trainer has 1: give trainer=ddp"):
         train(*TINY)
-    with pytest.raises(ValueError, match="trainer has 6: give trainer=ddp trainer.devices=2 trainer.num_nodes=2"):
+    with pytest.raises(ValueError, match=r"trainer has 6: give trainer=ddp trainer.devices=2 trainer.num_nodes=2"):
         train(*TINY, "trainer=ddp", "trainer.devices=3", "trainer.num_nodes=2")
 
 

@@ -55,7 +55,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(train, whole: Path, d
     last.write_bytes(damage(last.read_bytes()))
     with caplog.at_level(logging.WARNING):
         result = train(*RECIPE, "dataset.epochs=3", "ckpt_path=last", run_dir=whole)
-    said = [line for line in caplog.messages if "last.ckpt is damaged: going on from the one before, previous.ckpt" in line]
+    said = [
+        line for line in caplog.messages if "last.ckpt is damaged: going on from the one before, previous.ckpt" in line
+    ]
     assert len(said) == 1 and result["steps"] == 6
     assert all(torch.equal(value, expected[name]) for name, value in weights(whole).items())
     assert rows(whole) == logged, "no row twice, none lost"
