@@ -74,7 +74,8 @@ def trials(folder: Path, kills: int, seed: int, start: Any) -> list[dict[str, An
     expected = outcome(folder / "whole")
     if expected != outcome(folder / "first"):
         sys.exit("two undisturbed runs differ: there is nothing to compare with")
-    moments, rows = random.Random(seed), []
+    moments = random.Random(seed)
+    rows: list[dict[str, Any]] = []
     while len(rows) < kills:
         moment, output = moments.random() * seconds, folder / f"kill{len(rows)}"
         log = output.with_suffix(".log")

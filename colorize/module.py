@@ -74,7 +74,7 @@ class ColorizeModule(L.LightningModule):
             )
         self.val_metrics = PictureMetrics()
         # Lightning's own mean over processes rounds down how many pictures each had: of 3 pictures 2 and 1 count wrong.
-        self.val_means = nn.ModuleDict({name: MeanMetric() for name in ("loss", "unsteady")})
+        self.val_loss, self.val_unsteady = MeanMetric(), MeanMetric()
         self.example_input_array = torch.zeros(1, 1, data["size"], data["size"])  # TensorBoard's graph
 
     def forward(self, l: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class ColorizeModule(L.LightningModule):
             if stage == "train":
                 self.log("train/unsteady", unsteady, sync_dist=True, batch_size=size, **_EPOCH)
             else:
-                self.val_means["unsteady"].update(unsteady, size)
+                self.val_unsteady.update(unsteady, size)
             loss = loss + self.consistency * unsteady
         if stage == "train":
             self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
@@ -100,7 +100,7 @@ class ColorizeModule(L.LightningModule):
                 "train/loss_epoch", loss, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=size
             )
         else:
-            self.val_means["loss"].update(loss, size)
+            self.val_loss.update(loss, size)
         return loss, output
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -120,7 +120,7 @@ class ColorizeModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = self.val_metrics.compute()
         self.val_metrics.reset()
-        for name, mean in self.val_means.items():
+        for name, mean in {"loss": self.val_loss, "unsteady": self.val_unsteady}.items():
             if mean.update_called:
                 self.log(f"val/{name}", mean.compute(), prog_bar=name == "loss")
             mean.reset()

@@ -161,7 +161,7 @@ def start_from(run_dir: Path, ckpt_path: str | None) -> Path | None:
     """
     if not goes_on(ckpt_path):
         return None if ckpt_path is None else Path(ckpt_path)
-    damaged = []
+    damaged: list[Path] = []
     for name in (LAST, PREVIOUS):
         path = run_dir / "checkpoints" / name
         if path.is_file():
