@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
 from torch.optim import lr_scheduler
 from torchmetrics import MeanMetric
 
