@@ -95,7 +95,7 @@ class PictureGrid(L.Callback):
         pictures = kind(module.hparams["data"]["rendered"])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"real, grey, predicted ({pictures})", grid, trainer.global_step)
+                logger.experiment.add_image(f"real, grey, predicted ({pictures})", grid, trainer.global_step - 1)
 
 
 class History(L.Callback):
@@ -141,6 +141,10 @@ class History(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
         self.on_fit_end(trainer, module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        for logger in trainer.loggers:  # what was logged before a checkpoint is on the disk before it is
+            logger.save()
 
     def state_dict(self) -> dict[str, Any]:
         return {"epochs": self.epochs, "seconds": self.seconds}

@@ -223,7 +223,7 @@ def remember(path: Path, **found: Any) -> None:
         torch.save(content, temporary)
 
 
-def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: int) -> None:
+def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: float) -> None:
     """That a run with these arguments of ColorizeModule can go on from ``path``.
 
     Lightning puts the checkpoint's own optimizer back and draws go on where they were, so a change of recipe would be

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from colorize.cli import FINISHED
+from colorize.cli import FINISHED, LAST, LOCK, PREVIOUS
 
 SHIPPED = Path(__file__).resolve().parent / "weights"  # NAME.safetensors, and NAME.md: its card
 GENERAL = "general"  # what weights=auto is
@@ -68,13 +68,20 @@ def _newest_finished(output_dir: str) -> Path:
 
 
 def unfinished_run(output_dir: str, dataset: str, network: str) -> Path:
-    """The newest run of this set and network that has a checkpoint and no metrics.json.
+    """The newest run of this set and network that has a checkpoint and no metrics.json, else one that only began.
 
     Raises:
         ValueError: there is none.
     """
     runs = Path(output_dir) / dataset / network
-    unfinished = [p for p in runs.glob("*/checkpoints/last.ckpt") if not (p.parents[1] / FINISHED).exists()]
-    if not unfinished:
-        raise ValueError(f"ckpt_path=last: no unfinished run with a checkpoint in {runs}; leave it out to start one")
-    return max(unfinished, key=lambda path: path.stat().st_mtime).parents[1]
+    saved = {path.parents[1] for name in (LAST, PREVIOUS) for path in runs.glob(f"*/checkpoints/{name}")}
+    begun = {path.parent for path in runs.glob(f"*/{LOCK}")}  # and killed before there was a checkpoint
+    for found in (saved, begun):
+        unfinished = [run for run in found if not (run / FINISHED).exists()]
+        if unfinished:
+            return max(unfinished, key=_last_change)
+    raise ValueError(f"ckpt_path=last: no unfinished run with a checkpoint in {runs}; leave it out to start one")
+
+
+def _last_change(run: Path) -> float:
+    return max(p.stat().st_mtime for p in (run, *run.glob("checkpoints/*"), *run.glob(LOCK)) if p.exists())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -20,11 +21,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from colorize import ranks
+
 # No file that is loaded may run code, whoever loads it.
 os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 TRACEBACK = "COLORIZE_TRACEBACK"
 FINISHED = "metrics.json"  # a training run writes it last
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # in checkpoints/: what a killed run goes on from
+LOCK = "lock"  # in the folder of a run that began: held while it is trained
 FAILED = "failed.txt"  # in the folder of a sweep's job: why it failed
 
 
@@ -50,20 +55,28 @@ def _basename(path: str | ListConfig | None) -> str:
 
 
 def new_or_unfinished_run(output_dir: str, dataset: str, network: str, ckpt_path: str | None) -> str:
-    """``<output_dir>/<set>/<network>/<date>_<time>``; for ``ckpt_path=last`` the folder of the run to go on with."""
+    """``<output_dir>/<set>/<network>/<date>_<time>``; for ``ckpt_path=last`` the folder of the run to go on with.
+
+    In a Slurm job it is named by the job and the command instead, so that a requeued one finds it again.
+    """
     if ckpt_path == "last":
         from colorize.choice import unfinished_run
 
-        return str(unfinished_run(output_dir, dataset, network))
+        return ranks.agreed(str(unfinished_run(output_dir, dataset, network)))
+    if job := ranks.slurm_job():  # a job that is requeued finds its folder; each of a job's commands has its own
+        command = hashlib.sha1("\0".join(sys.argv[1:]).encode()).hexdigest()[:8]
+        return str(Path(output_dir) / dataset / network / f"slurm_{job}_{command}")
     path = Path(output_dir) / dataset / network / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return str(path) if not path.exists() else f"{path}_{os.getpid()}"  # two runs started in one second
+    # two runs may start in one second
+    return ranks.agreed(str(path) if not path.exists() else f"{path}_{os.getpid()}")
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose ``conf/<config_name>.yaml`` with the command line's overrides and call ``task``.
 
     Errors that the user can mend are one line on stderr and exit code 2 (in a sweep a line for each job that failed,
-    after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130.
+    after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130; SIGTERM
+    while training: 143. Both leave a run that ckpt_path=last goes on with.
     """
     from PIL import Image
 
@@ -96,10 +109,12 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise failed[0]
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
-            _interrupted(folder)
+            _stopped(folder, "interrupted", 130)
+        if type(stop).__name__ == "SIGTERMException":  # Lightning's, between two steps
+            _stopped(folder, "terminated", 143)
         raise
     except KeyboardInterrupt:
-        _interrupted(folder)
+        _stopped(folder, "interrupted", 130)
     except Exception as error:
         lines = [one_line(e) for e in failed or [error]]
         if None in lines or os.environ.get(TRACEBACK):
@@ -111,11 +126,12 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(1 if sweep else 2)  # of a sweep the other jobs are done
 
 
-def _interrupted(folder: Path | None) -> None:
-    resumable = folder is not None and (folder / "checkpoints/last.ckpt").exists()
+def _stopped(folder: Path | None, how: str, code: int) -> None:
+    resumable = folder is not None and (folder / LOCK).exists() and not (folder / FINISHED).exists()
     hint = f"; the same command with ckpt_path=last goes on; so far: {folder}/checkpoints" if resumable else ""
-    print(f"interrupted{hint}", file=sys.stderr)
-    sys.exit(130)
+    if ranks.is_first():
+        print(f"{how}{hint}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _remove_unused(folder: Path) -> None:

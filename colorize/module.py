@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, optim
 from torch.optim import lr_scheduler
+from torchmetrics import MeanMetric
 
 from colorize.color import l_ab_to_rgb, to_uint8
 from colorize.losses import check_head, create_loss
@@ -30,6 +32,7 @@ _SCHEDULERS: dict[str, Callable[..., Any]] = {
     for name, value in vars(lr_scheduler).items()
     if inspect.isclass(value) and issubclass(value, lr_scheduler.LRScheduler) and value is not lr_scheduler.LRScheduler
 }
+_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": False}  # logged by `on_train_epoch_end`
 
 
 class ColorizeModule(L.LightningModule):
@@ -72,6 +75,8 @@ class ColorizeModule(L.LightningModule):
         self.val_metrics = PictureMetrics()
         self.fused = False  # one kernel for all weights, of the optimizers that know it
         self._train_loss = self._output_and_loss
+        # Lightning's own mean over processes rounds down how many pictures each had: of 3 pictures 2 and 1 count wrong.
+        self.val_loss, self.val_unsteady = MeanMetric(), MeanMetric()
         self.example_input_array = torch.zeros(1, 1, data["size"], data["size"])  # TensorBoard's graph
 
     def forward(self, l: Tensor) -> Tensor:
@@ -101,14 +106,25 @@ class ColorizeModule(L.LightningModule):
             ab = self.model.decode(output)
             change, pixels = warp_error(ab.roll(1, 0), ab, batch["motion"])  # of a clip's first frame nothing was seen
             unsteady = change.sum() / pixels.sum().clamp(min=1)
-            self.log(f"{stage}/unsteady", unsteady, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+            if stage == "train":
+                self.log("train/unsteady", unsteady, sync_dist=True, batch_size=size, **_EPOCH)
+            else:
+                self.val_unsteady.update(unsteady, size)
             loss = loss + self.consistency * unsteady
         if stage == "train":
             self.log("train/loss", loss, prog_bar=True, batch_size=size)  # of this process at this step
-            self.log("train/loss_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+            self.log(
+                "train/loss_epoch", loss, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=size
+            )
         else:
-            self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
+            self.val_loss.update(loss, size)
         return loss, output
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # What a network draws, for dropout, depends on the step alone, so that it is the same after resuming.
+        seed = self.hparams["data"].get("seed", 0)
+        when = [seed, self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(when).generate_state(4, np.uint64)[3]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]
@@ -121,6 +137,10 @@ class ColorizeModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = self.val_metrics.compute()
         self.val_metrics.reset()
+        for name, mean in {"loss": self.val_loss, "unsteady": self.val_unsteady}.items():
+            if mean.update_called:
+                self.log(f"val/{name}", mean.compute(), prog_bar=name == "loss")
+            mean.reset()
         self.log_dict({f"val/{name}": float(value) for name, value in values.items() if name != "pictures"})
 
     def on_train_epoch_end(self) -> None:
@@ -130,6 +150,12 @@ class ColorizeModule(L.LightningModule):
                 f"the loss became {float(loss)} in epoch {self.current_epoch}: lower optimizer.lr, or use "
                 "trainer.precision=32-true; checkpoints/ keeps the epochs before it, if any"
             )
+
+        # Lightning would log an epoch's figures after its checkpoint: a run killed in between would lose them.
+        names = ("train/loss_epoch", "train/unsteady")
+        values = {name: float(v) for name, v in self.trainer.callback_metrics.items() if name in names}
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**values, "epoch": self.current_epoch}, self.trainer.global_step - 1)
 
     def create_optimizer(self) -> optim.Optimizer:
         """The optimizer of the settings. Raises ValueError that names what is wrong with them."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorize import ranks
 from colorize.checkpoint import Checkpoint, describe, load_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
 from colorize.models.base import Network
@@ -31,7 +32,8 @@ def pick_device(name: str = "auto") -> torch.device:
     if not there.get(name.partition(":")[0], False):
         available = ", ".join(device for device, ok in there.items() if ok)
         raise ValueError(f"device={name} is not on this machine; there is: auto, {available}")
-    return torch.device(name)
+    # of several processes on a machine each takes a GPU of its own
+    return torch.device(name, ranks.local() % torch.cuda.device_count()) if name == "cuda" else torch.device(name)
 
 
 class Colorizer:

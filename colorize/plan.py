@@ -8,12 +8,15 @@ from pathlib import Path
 
 from colorize.data.folder import find_pictures, some
 from colorize.media import PICTURE_SUFFIXES
+from colorize.ranks import share
 
 log = logging.getLogger(__name__)
 
 
 def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
     """Which file is written for which input; everything that can be refused is refused here, before work starts.
+
+    Of several processes (`colorize.ranks`) each gets its share.
 
     Raises:
         ValueError: no input, two inputs for one output, an output that exists (or is an input).
@@ -51,9 +54,11 @@ def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
             raise ValueError(f"{target} is an input and would be overwritten: choose another output=")
         if target in taken:
             raise ValueError(f"{file} and {taken[target]} would both be written to {target}")
+        taken[target] = file
+    jobs = dict(share(sorted(jobs.items())))
+    for target in jobs.values():  # of the others some may be written by now
         if target.exists() and not overwrite:
             raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
-        taken[target] = file
     return jobs
 
 

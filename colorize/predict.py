@@ -1,5 +1,6 @@
 """python -m colorize.predict input=photos/ [output=coloured/]     colour pictures at their own size
 python -m colorize.predict input=photo.jpg weights=last            by the network you trained last
+torchrun --nproc-per-node 4 -m colorize.predict input=photos/      four processes (or srun's) share the pictures
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from colorize import cli
+from colorize import cli, ranks
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,9 @@ def predict(cfg: DictConfig) -> list[Path]:
             failed.append(cli.one_line(error) or str(error))
     if written:
         where = written[0] if len(written) == 1 else written[0].parent
-        log.info("coloured %d of %d: %s", len(written), len(jobs), where)
+        rank, processes, _ = ranks.launched()
+        mine = f" (process {rank + 1} of {processes})" if processes > 1 else ""
+        log.info("coloured %d of %d%s: %s", len(written), len(jobs), mine, where)
     if failed:
         raise ValueError(f"could not colour {len(failed)} of {len(jobs)}: {'; '.join(failed)}")
     return written

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 import colorize
-from colorize import report
+from colorize import ranks, report
 from colorize.callbacks import History, duration
 from colorize.checkpoint import load_checkpoint, remember
 from colorize.cli import FINISHED
@@ -64,8 +64,29 @@ def check(cfg: DictConfig) -> None:
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         if cfg.ckpt_path == "last":
             raise ValueError("a sweep (-m) cannot go on with ckpt_path=last: its jobs are new runs")
-        if cfg.trainer.devices != 1:  # its processes would each start the whole sweep
+        if (
+            cfg.trainer.devices != 1 or ranks.launched()[2] == "torchrun"
+        ):  # its processes would each start the whole sweep
             raise ValueError("a sweep (-m) takes one device a job: trainer=auto trainer.devices=1")
+
+    _check_devices(cfg)
+
+
+def _check_devices(cfg: DictConfig) -> None:
+    devices, nodes = cfg.trainer.devices, cfg.trainer.get("num_nodes", 1)
+    for name, value in {"devices": devices, "num_nodes": nodes}.items():
+        if isinstance(value, int) and value < 1 and (name, value) != ("devices", -1):
+            raise ValueError(f"trainer.{name}={value} must be a whole number from 1 up")
+    if not isinstance(devices, int) or not isinstance(nodes, int) or devices < 1:  # a list, auto: Lightning counts
+        return
+    _, processes, by = ranks.launched()
+    if by and devices * nodes != processes:
+        more = nodes if nodes > 1 and processes % nodes == 0 else 1
+        give = f"trainer=ddp trainer.devices={processes // more}" + (f" trainer.num_nodes={more}" if more > 1 else "")
+        raise ValueError(f"{by} started {processes} processes and the trainer has {devices * nodes}: give {give}")
+    accelerator, cores = cfg.trainer.accelerator, os.cpu_count() or devices
+    if devices > cores and (accelerator == "cpu" or not torch.accelerator.is_available()):
+        raise ValueError(f"trainer.devices={devices} is more than this machine's {cores} processors")
 
 
 def start(
@@ -79,9 +100,26 @@ def start(
     log.info("%d training and %d validation pictures (%s)", train, val, pictures)
     epochs, steps, seed = trainer.max_epochs, datamodule.steps_per_epoch, datamodule.seed
     log.info("%d epochs of %d steps on %s, seed %d", epochs, steps, hardware(trainer), seed)
+    each, together = datamodule.batch_size, effective_batch(datamodule, trainer)
+    if together != each:
+        parts = (each, trainer.world_size, trainer.accumulate_grad_batches)
+        log.info("%d pictures a step: %d x %d processes x %d batches", together, *parts)
+    if trainer.world_size > 1 and together > train * trainer.accumulate_grad_batches:
+        most = max(1, train // trainer.world_size)
+        log.warning(
+            "a step has %d pictures and there are %d to train on, so that it sees some twice: dataset.batch_size=%d is "
+            "enough for %d processes",
+            *(together, train, most, trainer.world_size),
+        )
     if resume is not None:
         log.info("going on from %s", resume)
     log.info("results: %s", run_dir.resolve())
+
+
+def effective_batch(datamodule: PhotoDataModule, trainer: L.Trainer) -> int:
+    """Pictures (clips, where it trains on those) that an optimizer step learns from, over all processes."""
+    assert datamodule.batch_size != "auto"
+    return datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
 
 
 def finish(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trainer: L.Trainer) -> dict[str, Any]:
@@ -131,6 +169,8 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
         "seed": cfg.seed,
         "batch_size": datamodule.batch_size,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "processes": trainer.world_size,
+        "effective_batch": effective_batch(datamodule, trainer),
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "best_epoch": checkpoint.epoch,

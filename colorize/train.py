@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from colorize import cli
+from colorize import cli, ranks
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: settings or data that cannot be trained on.
     """
+    import json
     import logging
     import math
-    import os
     import warnings
     from pathlib import Path
 
@@ -31,22 +31,28 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from hydra.utils import instantiate
 
     from colorize.batch_size import settle_batch_size
-    from colorize.checkpoint import check_resumable, start_weights
+    from colorize.checkpoint import check_resumable, load_checkpoint, start_weights
     from colorize.malloc import keep_freed_memory
     from colorize.module import ColorizeModule
+    from colorize.resume import SafeCheckpointIO, go_on_logging, goes_on, start_from, take
     from colorize.run import check, finish, start
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # TensorBoard's way to trace the graph
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     for message in (
         *("in eval mode", "LeafSpec", "many workers", "Checkpoint directory"),
-        *("dirpath has changed", "training batches"),
+        *("dirpath has changed", "training batches", "It is recommended to use .self.log"),
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")  # as it is meant to be
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not ranks.is_first():
         logging.getLogger("colorize").setLevel(logging.ERROR)  # the first process speaks for all
     run_dir = Path(cfg.run_dir)
     check(cfg)
+    own = goes_on(cfg.ckpt_path)
+    if own and (run_dir / cli.FINISHED).exists():
+        logging.getLogger(__name__).info("%s is finished: nothing is left to do", run_dir)
+        return json.loads((run_dir / cli.FINISHED).read_text(encoding="utf-8"))
+    resume = start_from(run_dir, cfg.ckpt_path)
     if cfg.trainer.malloc:
         keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -63,25 +69,29 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
     module.model.checkpointing, module.fused = cfg.trainer.checkpointing, cfg.trainer.fused
-    if cfg.finetune is not None and cfg.ckpt_path is None:
+    if cfg.finetune is not None and resume is None:
         start_weights(module.model, settings["model"], str(cfg.finetune))
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
-    own = ("malloc", "checkpointing", "compile", "fused")  # the others are Lightning's
-    trainer = instantiate({k: v for k, v in cfg.trainer.items() if k not in own}, callbacks=callbacks, logger=loggers)
+    ours = ("malloc", "checkpointing", "compile", "fused")
+    lightnings = {k: v for k, v in cfg.trainer.items() if k not in ours}
+    trainer = instantiate(lightnings, callbacks=callbacks, logger=loggers, plugins=[SafeCheckpointIO()])
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    resume = run_dir / "checkpoints/last.ckpt" if cfg.ckpt_path == "last" else cfg.ckpt_path
     settle_batch_size(module, datamodule, trainer, resume)
     module.hparams["data"].update(datamodule.summary())
     if resume is not None:
-        check_resumable(resume, module.hparams, trainer.max_epochs)
+        # A run that was killed after its last epoch is still to be judged.
+        check_resumable(resume, module.hparams, math.inf if own else trainer.max_epochs)
     else:
         module.model.prepare(datamodule.pictures("train").sample())
 
     if cfg.trainer.compile:
         module.compile_training(cfg.trainer.compile)
         datamodule.compile()
+    lock = take(run_dir)  # noqa: F841 (held as long as it lives)
+    if own:
+        go_on_logging(loggers, 0 if resume is None else load_checkpoint(resume).steps)
     start(run_dir, datamodule, module, trainer, resume)
     try:
         trainer.fit(module, datamodule, ckpt_path=resume)
