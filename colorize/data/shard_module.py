@@ -174,7 +174,8 @@ class ShardDataModule(PhotoDataModule):
             rank=rank,
             world_size=world_size,
         )
-        return StreamLoader(stream, self.num_workers, persistent=part == "train")
+        pin = self._device.type == "cuda"
+        return StreamLoader(stream, self.num_workers, persistent=part == "train", pin_memory=pin)
 
 
 def _sample(shards: list[Shard], size: int) -> Tensor:

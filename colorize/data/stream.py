@@ -159,7 +159,7 @@ class StreamLoader:
     To Lightning it is a loader of known length with a state, and, under the name of ``sampler``, with an epoch.
     """
 
-    def __init__(self, stream: PictureStream, num_workers: int, persistent: bool):
+    def __init__(self, stream: PictureStream, num_workers: int, persistent: bool, pin_memory: bool = False):
         self.stream, self.num_workers = stream, num_workers
         self.sampler, self.batch_sampler = self, None
         self.loader = DataLoader(
@@ -168,6 +168,7 @@ class StreamLoader:
             collate_fn=_as_is,
             num_workers=num_workers,
             persistent_workers=persistent and num_workers > 0,
+            pin_memory=pin_memory,
         )
         self._epoch, self._done = 0, 0
         self._said: set[str] = set()
