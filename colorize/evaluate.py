@@ -108,6 +108,8 @@ def _choose_set(cfg: DictConfig, checkpoints: Mapping[str, Checkpoint], path: Pa
     from hydra.utils import instantiate
 
     from colorize.data.datamodule import PhotoDataModule
+    from colorize.data.shard_module import ShardDataModule
+    from colorize.data.shards import is_sharded
 
     if cfg.get("dataset") is not None:
         return instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"})
@@ -118,6 +120,8 @@ def _choose_set(cfg: DictConfig, checkpoints: Mapping[str, Checkpoint], path: Pa
         names = ", ".join(sorted(name for name, _ in sets.values()))
         raise ValueError(f"the checkpoints are of several sets ({names}): say with dataset= which to judge them on")
     name, root = next(iter(sets.values()))
+    if is_sharded(root):
+        return ShardDataModule(name, root, test_root=next(iter(checkpoints.values())).data.get("test_root"))
     if root is None and not (Path("data") / str(name)).exists():
         raise ValueError(
             f"{path} was trained on {name}, which is not in data/ here: say with dataset= or input= what to judge on"

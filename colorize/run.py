@@ -94,8 +94,8 @@ def start(
 ) -> None:
     """Say what is trained on what, where, and where the results will be."""
     millions = sum(p.numel() for p in module.model.parameters()) / 1e6
-    train, val = (len(datamodule.pictures(part)) for part in ("train", "val"))
-    pictures, folders = report.kind(datamodule.rendered), some([str(path.resolve()) for path in datamodule.folders])
+    train, val = datamodule.count("train"), datamodule.count("val")
+    pictures, folders = report.kind(datamodule.rendered), some(datamodule.places)
     log.info("%s (%.2f M parameters) on %s", module.hparams["model"]["name"], millions, folders)
     log.info("%d training and %d validation pictures (%s)", train, val, pictures)
     epochs, steps, seed = trainer.max_epochs, datamodule.steps_per_epoch, datamodule.seed

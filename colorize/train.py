@@ -62,10 +62,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(parts, dict)
     settings = {part: parts[part] for part in ("model", "loss", "optimizer")}
     scheduler = parts["scheduler"] if parts["scheduler"]["name"] else None
-    for length in ("T_max", "total_steps"):  # each scheduler's word for it
-        if scheduler and scheduler.get(length, 0) is None:
-            steps = math.ceil(cfg.dataset.steps_per_epoch / cfg.trainer.accumulate_grad_batches)
-            scheduler[length] = cfg.trainer.max_epochs * steps
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
     module.model.checkpointing, module.fused = cfg.trainer.checkpointing, cfg.trainer.fused
@@ -76,9 +72,14 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     lightnings = {k: v for k, v in cfg.trainer.items() if k not in ours}
     trainer = instantiate(lightnings, callbacks=callbacks, logger=loggers, plugins=[SafeCheckpointIO()])
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
+    datamodule.trainer = trainer  # the number of its processes may decide how many steps go through the set
     datamodule.prepare_data()
     datamodule.setup("fit")
     settle_batch_size(module, datamodule, trainer, resume)
+    for length in ("T_max", "total_steps"):  # each scheduler's word for it
+        if scheduler and scheduler.get(length, 0) is None:
+            steps = math.ceil(datamodule.steps_per_epoch / cfg.trainer.accumulate_grad_batches)
+            module.hparams["scheduler"][length] = cfg.trainer.max_epochs * steps
     module.hparams["data"].update(datamodule.summary())
     if resume is not None:
         # A run that was killed after its last epoch is still to be judged.

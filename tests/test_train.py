@@ -23,14 +23,20 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "gif"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "gif", "pack", "collect"])
 def test_every_command_composes(name: str):
     assert config(name)
 
 
 NEEDED = {"full": ("model.backbone_weights=random",), "convlstm": ("dataset=clips", "finetune=auto")}
-# cross_entropy needs model.head=classes: tests/test_heads.py
-NO_TRAINING = [("dataset", "photographs"), ("loss", "cross_entropy"), ("trainer", "gpu"), ("trainer", "ddp")]
+# cross_entropy needs model.head=classes: tests/test_heads.py; shards need packing: tests/test_shards.py
+NO_TRAINING = [
+    ("dataset", "photographs"),
+    ("dataset", "shards"),
+    ("loss", "cross_entropy"),
+    ("trainer", "gpu"),
+    ("trainer", "ddp"),
+]
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,11 @@ class PhotoDataModule(L.LightningDataModule):
             return [Path("data") / str(self.name)]
         return [Path(entry).expanduser() for entry in ([self.root] if isinstance(self.root, str) else self.root)]
 
+    @property
+    def places(self) -> list[str]:
+        """`folders` in words."""
+        return [str(path.resolve()) for path in self.folders]
+
     @cached_property
     def rendered(self) -> bool:
         """Whether pictures of the set are rendered scenes instead of photographs; after `prepare_data`."""
@@ -247,6 +252,10 @@ class PhotoDataModule(L.LightningDataModule):
         """uint8 RGB (N, 3, size, size) of one part, after `setup`."""
         return self._pictures[part]
 
+    def count(self, part: Literal["train", "val"]) -> int:
+        """How many pictures one part has, after `setup`."""
+        return len(self.pictures(part))
+
     def mean_ab(self) -> list[float]:
         """Mean (a, b) / 128 over the training pictures, of a large set over a sample: the 'mean colour' baseline."""
         total, sample = torch.zeros(2, dtype=torch.float64), self.pictures("train").sample()
@@ -266,8 +275,7 @@ class PhotoDataModule(L.LightningDataModule):
         }
 
     def _resolved_root(self) -> str | list[str] | None:
-        paths = [str(folder.resolve()) for folder in self.folders]
-        return None if self.root is None else paths[0] if isinstance(self.root, str) else paths
+        return None if self.root is None else self.places[0] if isinstance(self.root, str) else self.places
 
     def train_dataloader(self) -> DataLoader:
         assert self.batch_size != "auto"

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from colorize import memory
 from colorize.data.folder import decode_pictures, load_pictures, none_readable, report_skipped, some
 from colorize.files import atomic
-from colorize.media import MediaError
+from colorize.media import MediaError, resize
 from colorize.progress import track
 
 log = logging.getLogger(__name__)
@@ -243,3 +243,9 @@ def report_grey(pictures: Pictures, files: Sequence[Path]) -> None:
     if grey:
         which = "training pictures" if len(sample) == len(pictures) else "training pictures looked at"
         log.warning("%d of %d %s are nearly grey and teach grey: %s", len(grey), len(sample), which, some(grey))
+
+
+def is_nearly_grey(rgb: np.ndarray) -> bool:
+    """Whether a picture, uint8 (H, W, 3), has so little colour that it teaches grey."""
+    small = resize(rgb, 64).astype(int)
+    return float((small.max(2) - small.min(2)).mean()) < _NEAR_GREY

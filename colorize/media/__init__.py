@@ -20,7 +20,15 @@ from colorize.media.kinds import (
     write_animation,
 )
 from colorize.media.palette import Palettes, gif_palette, palette_error, sample_pixels
-from colorize.media.pictures import PICTURE_SUFFIXES, Picture, picture_size, read_picture, resize, write_picture
+from colorize.media.pictures import (
+    PICTURE_SUFFIXES,
+    Picture,
+    decode_picture,
+    picture_size,
+    read_picture,
+    resize,
+    write_picture,
+)
 
 __all__ = [
     "CLIP_SUFFIXES",
@@ -36,6 +44,7 @@ __all__ = [
     "batches",
     "check_target",
     "choose_target",
+    "decode_picture",
     "gif_palette",
     "is_single",
     "on_white",
