@@ -21,7 +21,7 @@ from colorize.media.kinds import (
     write_animation,
 )
 from colorize.media.palette import Palettes, gif_palette, palette_error, sample_pixels
-from colorize.media.pictures import PICTURE_SUFFIXES, Picture, picture_size, read_picture, resize, write_picture
+from colorize.media.pictures import PICTURE_SUFFIXES, Picture, picture_of, picture_size, read_picture, resize, write_picture
 
 __all__ = [
     "CLIP_SUFFIXES",
@@ -42,6 +42,7 @@ __all__ = [
     "is_single",
     "on_white",
     "palette_error",
+    "picture_of",
     "picture_size",
     "read_animation",
     "read_gif",
