@@ -73,7 +73,7 @@ class Colorizer:
             raise ValueError(f"backend={backend} is not one of: torch, onnxruntime")
         self.device = pick_device(device)
         if backend == "onnxruntime":
-            from colorize.onnx import as_onnx  # an extra
+            from colorize.onnx_network import as_onnx  # an extra
 
             model = as_onnx(model)
         self.model = model.to(self.device).eval()
