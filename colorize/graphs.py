@@ -6,6 +6,7 @@ Two graphs, of any batch and size: "ab", the network alone, l in and ab out, sid
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class PictureGraph(nn.Module):
         height, width = l.shape[-2:]
         stride = self.network.stride
         scale = self.size / torch.sym_sqrt(height * width)
-        working = [torch.sym_max(stride, round(side * scale / stride) * stride) for side in (height, width)]
+        working = [torch.sym_max(stride, math.trunc(side * scale / stride + 0.5) * stride) for side in (height, width)]
         ab = self.network(F.interpolate(l, working, mode="bilinear", antialias=True))  # type: ignore[arg-type]
         ab = F.interpolate(ab, (height, width), mode="bicubic", antialias=True) * self.saturation
         return l_ab_to_rgb(l, ab.clamp(-1, 1))
@@ -84,9 +85,6 @@ def to_onnx(program: ExportedProgram, graph: str, about: dict[str, str]) -> byte
     def sqrt(x: Any) -> Any:
         return op.Sqrt(x)
 
-    def rounded(x: Any, _: None = None) -> Any:  # to int64 (7), half to even, as Python does
-        return op.Cast(op.Round(x), to=7)
-
     given, made = NAMES[graph]
     exported = torch.onnx.export(
         program,
@@ -94,7 +92,7 @@ def to_onnx(program: ExportedProgram, graph: str, about: dict[str, str]) -> byte
         input_names=[given],
         output_names=[made],
         opset_version=OPSET,
-        custom_translation_table={torch._sym_sqrt: sqrt, round: rounded},  # type: ignore[attr-defined]
+        custom_translation_table={torch._sym_sqrt: sqrt},  # type: ignore[attr-defined]
         verbose=False,
     )
     assert exported is not None

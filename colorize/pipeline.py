@@ -284,7 +284,7 @@ class Colorizer:
         stride = self.model.stride
         scale = self.size / math.sqrt(height * width)
         # A strip of a picture may be narrower than one stride; the network still needs one cell.
-        return tuple(max(stride, round(side * scale / stride) * stride) for side in (height, width))  # type: ignore[return-value]
+        return tuple(max(stride, math.floor(side * scale / stride + 0.5) * stride) for side in (height, width))  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=8)  # the frames of a clip are of one size
