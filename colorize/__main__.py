@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> list[str]:
 def _as_options(line: str) -> str:
     """An error in the words of this command: "overwrite=true" is "--overwrite" here."""
     line = line.replace("overwrite=true", "--overwrite").replace("ckpt_path=", "--weights ")
-    line = re.sub(r"\b(size|saturation|temporal|weights|output)=(?=\w)", r"--\1 ", line)
+    line = re.sub(r"\b(size|saturation|temporal|weights|output)=(?=\S)", r"--\1 ", line)
     return re.sub(r"\b(size|saturation|temporal|weights|output)=", r"--\1", re.sub(r"\binput=", "", line))
 
 

@@ -43,6 +43,6 @@ colorizer("photo.jpg").save("photo_color.png")
 
 ## Limits
 
-It guesses: where a thing could have several colours, the true one is unknown, and what its training pictures did not show
-it colours badly or hardly at all. Do not take its colours for evidence of what something looked like.
+It guesses: where a thing could have several colours, the true one is unknown, and what its training pictures did not
+show it colours badly or hardly at all. Do not take its colours for evidence of what something looked like.
 """

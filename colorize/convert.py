@@ -51,12 +51,12 @@ def unify(image: Any) -> Unified:
         if image.dtype.newbyteorder("=") not in (np.uint8, np.float16, np.float32, np.float64):
             raise ValueError(_type(f"an array of {image.dtype}"))
         array = image.astype(image.dtype.newbyteorder("="), copy=False)
-        if not array.flags.writeable or min(array.strides, default=0) < 0:  # PyTorch warns of the one, refuses the other
+        if (
+            not array.flags.writeable or min(array.strides, default=0) < 0
+        ):  # PyTorch warns of the one, refuses the other
             array = array.copy()
         pixels = torch.from_numpy(array)
-        rgb, back = _channels(
-            pixels.movedim(-1, -3) if image.ndim > 2 else pixels, f"an array of shape {image.shape}"
-        )
+        rgb, back = _channels(pixels.movedim(-1, -3) if image.ndim > 2 else pixels, f"an array of shape {image.shape}")
 
         def to_array(coloured: Tensor) -> np.ndarray:
             return back(coloured.cpu()).movedim(-3, -1).numpy().astype(image.dtype, copy=False)

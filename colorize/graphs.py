@@ -56,8 +56,8 @@ def trace(network: Network, graph: str, size: int, saturation: float) -> Exporte
         raise ValueError(f"graph={graph} is not one of: {', '.join(GRAPHS)}")
     if isinstance(network, ConvLSTM):
         raise ValueError(
-            "a convlstm cannot be exported: its memory of the frames before would not be in the graph; export the U-Net "
-            "that it was trained from (finetune=)"
+            "a convlstm cannot be exported: its memory of the frames before would not be in the graph; export the "
+            "U-Net that it was trained from (finetune=)"
         )
     network = network.cpu().eval()
     # Sizes that no later one has to share: two that are alike would be taken for one.
@@ -75,13 +75,11 @@ def trace(network: Network, graph: str, size: int, saturation: float) -> Exporte
 
 
 def to_onnx(program: ExportedProgram, graph: str, about: dict[str, str]) -> bytes:
-    """An ONNX file of a graph of `trace`, with ``about`` as its metadata. Raises ValueError where an extra is missing."""
+    """An ONNX file of a graph of `trace`, ``about`` its metadata. Raises ValueError where an extra is missing."""
     try:
-        import onnxscript
+        from onnxscript import opset18 as op
     except ImportError as error:
         raise ValueError("ONNX needs: pip install 'colorize[export]'") from error
-    from onnxscript import opset18 as op
-
     def sqrt(x: Any) -> Any:
         return op.Sqrt(x)
 

@@ -92,4 +92,6 @@ def _session(model: Path | bytes) -> Any:
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # a dozen classes of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{model if isinstance(model, Path) else 'the network'} is damaged or no ONNX ({reason})") from error
+        raise ValueError(
+            f"{model if isinstance(model, Path) else 'the network'} is damaged or no ONNX ({reason})"
+        ) from error

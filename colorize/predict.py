@@ -33,7 +33,9 @@ def predict(cfg: DictConfig) -> list[Path]:
     from colorize.progress import track
 
     several = isinstance(cfg.input, ListConfig)
-    jobs = plan([str(one) for one in cfg.input] if several else str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite)
+    jobs = plan(
+        [str(one) for one in cfg.input] if several else str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite
+    )
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     check_there(checkpoint)
 

@@ -48,14 +48,18 @@ class TestKinds:
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
     def test_floating_arrays_stay_floating(self, colorizer: Colorizer, expected: np.ndarray, dtype: Any):
         out = colorizer((RGB / 255).astype(dtype))
-        assert out.dtype == dtype and 0 <= out.min() and out.max() <= 1
+        assert out.dtype == dtype and out.min() >= 0 and out.max() <= 1
         np.testing.assert_allclose(out.astype(float) * 255, expected, atol=1.5 if dtype == np.float16 else 0.6)
 
     @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
     def test_channels(self, colorizer: Colorizer, channels: int | None):
         grey = np.asarray(Image.fromarray(RGB).convert("L"))
         alpha = np.random.default_rng(0).integers(0, 256, grey.shape, dtype=np.uint8)
-        array = grey if channels is None else np.stack([grey] * (3 if channels > 2 else 1) + [alpha] * (1 - channels % 2), -1)
+        array = (
+            grey
+            if channels is None
+            else np.stack([grey] * (3 if channels > 2 else 1) + [alpha] * (1 - channels % 2), -1)
+        )
         assert channels is None or array.shape[-1] == channels
         out = colorizer(array)
         np.testing.assert_array_equal(out[..., :3], colorizer(np.stack([grey] * 3, -1)))
@@ -197,6 +201,8 @@ class TestHub:
 
     def test_a_repository_that_cannot_be_fetched(self, tmp_path: Path):
         pytest.importorskip("huggingface_hub")
-        with pytest.raises(ValueError, match="no file or folder me/cats, and model.safetensors cannot be fetched") as caught:
+        with pytest.raises(
+            ValueError, match=r"no file or folder me/cats, and model\.safetensors cannot be fetched"
+        ) as caught:
             Colorizer.from_pretrained("me/cats", local_files_only=True, cache_dir=tmp_path)
         assert "\n" not in str(caught.value)

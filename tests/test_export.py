@@ -88,7 +88,9 @@ def test_the_backend_of_a_network_in_memory(checkpoint: Path):
 def test_torch_export(checkpoint: Path, graph: str, tmp_path: Path, caplog):
     with caplog.at_level("INFO"):
         target = export(
-            config("export", f"ckpt_path={checkpoint}", "format=torch_export", f"graph={graph}", f"output={tmp_path}/m.pt2")
+            config(
+                "export", f"ckpt_path={checkpoint}", "format=torch_export", f"graph={graph}", f"output={tmp_path}/m.pt2"
+            )
         )
     assert "difference from PyTorch in ab / 128" in caplog.text and str(target) in caplog.text
     most, mean = parity(Colorizer.from_pretrained(checkpoint, device="cpu"), load(target), graph)

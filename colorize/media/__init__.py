@@ -21,7 +21,15 @@ from colorize.media.kinds import (
     write_animation,
 )
 from colorize.media.palette import Palettes, gif_palette, palette_error, sample_pixels
-from colorize.media.pictures import PICTURE_SUFFIXES, Picture, picture_of, picture_size, read_picture, resize, write_picture
+from colorize.media.pictures import (
+    PICTURE_SUFFIXES,
+    Picture,
+    picture_of,
+    picture_size,
+    read_picture,
+    resize,
+    write_picture,
+)
 
 __all__ = [
     "CLIP_SUFFIXES",
