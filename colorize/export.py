@@ -40,7 +40,7 @@ def export(cfg: DictConfig) -> Path:
         raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
     if not isinstance(cfg.tolerance, int | float) or not cfg.tolerance > 0:
         raise ValueError(f"tolerance={cfg.tolerance} must be a number above 0")
-    from colorize.checkpoint import choose_checkpoint
+    from colorize.choice import choose_checkpoint
     from colorize.files import atomic
     from colorize.graphs import to_onnx, trace
     from colorize.onnx_network import OnnxNetwork, describe_export

@@ -80,6 +80,7 @@ def to_onnx(program: ExportedProgram, graph: str, about: dict[str, str]) -> byte
         from onnxscript import opset18 as op
     except ImportError as error:
         raise ValueError("ONNX needs: pip install 'colorize[export]'") from error
+
     def sqrt(x: Any) -> Any:
         return op.Sqrt(x)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorize.card import model_card
-from colorize.checkpoint import Checkpoint, choose_checkpoint, save_weights, shipped
+from colorize.checkpoint import Checkpoint, save_weights
+from colorize.choice import choose_checkpoint, shipped
 from colorize.files import atomic
 
 if TYPE_CHECKING:
