@@ -1,4 +1,6 @@
-"""How fast onnxruntime computes a network beside PyTorch: python -m benchmarks.export --ckpt colorize/weights/general.safetensors
+"""How fast onnxruntime computes a network beside PyTorch.
+
+python -m benchmarks.export --ckpt colorize/weights/general.safetensors
 
 Both on the CPU, with as many threads as PyTorch takes, on the same pictures and in turn; medians over the rounds.
 """

@@ -236,8 +236,8 @@ class Colorizer:
 
     @torch.inference_mode()
     def colour(self, rgb: Tensor, temporal: Temporal | None = None) -> Tensor:
-        """RGB (B, 3, H, W), uint8 or floating in [0, 1] -> the same, coloured. Raises ValueError where the network gives
-        no finite number."""
+        """RGB (B, 3, H, W), uint8 or floating in [0, 1] -> the same, coloured. Raises ValueError where the network
+        gives no finite number."""
         # At full size there is never more than the lightness, the result and a strip of anything else: colour
         # conversion holds dozens of bytes for each pixel.
         floating = rgb.is_floating_point()

@@ -39,8 +39,8 @@ def locate(source: str, **hub: Any) -> Path:
     if _REPOSITORY.fullmatch(source):
         return _download(source, **hub)
     raise ValueError(
-        f"{source} is no network: give {', '.join(['auto', 'last', *shipped()])}, a file ({' '.join(_FILES)}), a folder "
-        "that save_pretrained wrote or a repository of the Hugging Face Hub, owner/name"
+        f"{source} is no network: give {', '.join(['auto', 'last', *shipped()])}, a file ({' '.join(_FILES)}), a "
+        "folder that save_pretrained wrote or a repository of the Hugging Face Hub, owner/name"
     )
 
 
