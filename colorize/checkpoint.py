@@ -41,7 +41,8 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """The network of a training checkpoint (.ckpt) or a weights file (.safetensors, see `save_weights`).
+    """The network of a training checkpoint (.ckpt), a weights file (.safetensors, see `save_weights`) or, exported, of
+    an ONNX file (.onnx, see `colorize.export`).
 
     From this file alone, and without running code from it.
 
@@ -51,6 +52,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     check_there(path)
+    if path.suffix.lower() == ".onnx":
+        from colorize.onnx_network import load_onnx  # an extra
+
+        network, about = load_onnx(path)
+        return Checkpoint(network, about["name"], about["data"], about["epoch"], about["steps"], about["settings"])
     settings, weights, epoch, steps = (_read_weights if is_weights_file(path) else _read_training)(path)
     try:
         model = create_model(**settings["model"])
@@ -233,7 +239,7 @@ def check_resumable(path: str | Path, settings: Mapping[str, Any], max_epochs: f
         ValueError: the checkpoint cannot be read, was made by another recipe, or has no epochs left.
     """
     checkpoint = load_checkpoint(path)
-    if is_weights_file(path):
+    if is_weights_file(path) or Path(path).suffix.lower() == ".onnx":
         raise ValueError(
             f"cannot go on from {path}: it holds weights and no state of a training; start from it with "
             f"finetune={path} instead of ckpt_path="

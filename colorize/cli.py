@@ -126,6 +126,17 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(1 if sweep else 2)  # of a sweep the other jobs are done
 
 
+def defaults(config_name: str, **settings: Any) -> DictConfig:
+    """``conf/<config_name>.yaml``, of a command without groups, with some settings replaced and nothing of Hydra."""
+    config = OmegaConf.load(Path(conf_dir()) / f"{config_name}.yaml")
+    assert isinstance(config, DictConfig)
+    plain = {key: config._get_node(key) for key in config if key not in ("defaults", "hydra")}
+    merged = OmegaConf.create(plain)
+    OmegaConf.set_struct(merged, True)  # a setting that is not there is a fault of the program
+    merged.merge_with(settings)
+    return merged
+
+
 def _stopped(folder: Path | None, how: str, code: int) -> None:
     resumable = folder is not None and (folder / LOCK).exists() and not (folder / FINISHED).exists()
     hint = f"; the same command with ckpt_path=last goes on; so far: {folder}/checkpoints" if resumable else ""

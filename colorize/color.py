@@ -112,19 +112,26 @@ def clamp_to_gamut(l: Tensor, ab: Tensor) -> Tensor:
     with torch.autocast(l.device.type, enabled=False):
         l, ab = l.float(), ab.float()
         outside = ~_inside_gamut(_unclipped_rgb(l, ab))  # (B, H, W)
+        if torch.compiler.is_exporting():  # a graph holds no choice of pixels: all of them are searched
+            return torch.where(outside[:, None], _largest_inside(l, ab), ab)
         if not outside.any():
             return ab
         pixel_l = l[:, 0][outside].reshape(1, 1, -1, 1)
         pixel_ab = ab.permute(0, 2, 3, 1)[outside].T.reshape(1, 2, -1, 1)
-        # Invariant: `low` is inside (grey, at least), so the result always is.
-        low, high = torch.zeros_like(pixel_l), torch.ones_like(pixel_l)
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            inside = _inside_gamut(_unclipped_rgb(pixel_l, middle * pixel_ab)).unsqueeze(1)
-            low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
         clamped = ab.permute(0, 2, 3, 1).clone()
-        clamped[outside] = (low * pixel_ab)[0, :, :, 0].T
+        clamped[outside] = _largest_inside(pixel_l, pixel_ab)[0, :, :, 0].T
         return clamped.permute(0, 3, 1, 2)
+
+
+def _largest_inside(l: Tensor, ab: Tensor) -> Tensor:
+    """The largest chroma inside the gamut between grey and ab (B, 2, H, W), which lies outside."""
+    # Invariant: `low` is inside (grey, at least), so the result always is.
+    low, high = torch.zeros_like(l), torch.ones_like(l)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        inside = _inside_gamut(_unclipped_rgb(l, middle * ab)).unsqueeze(1)
+        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+    return low * ab
 
 
 def _unclipped_rgb(l: Tensor, ab: Tensor) -> Tensor:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from colorize import ranks
 from colorize.checkpoint import Checkpoint, describe, load_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
+from colorize.convert import unify
 from colorize.models.base import Network
+from colorize.pretrained import locate, push, save_folder
 from colorize.temporal import Recurrent, Temporal, create_temporal, temporal_modes
 
 log = logging.getLogger(__name__)
@@ -39,6 +44,11 @@ def pick_device(name: str = "auto") -> torch.device:
 class Colorizer:
     """Colours pictures with a trained network.
 
+    ```python
+    colorizer = Colorizer.from_pretrained("auto")
+    coloured = colorizer(Image.open("photo.jpg"))
+    ```
+
     The network sees the lightness resized to about ``size`` x ``size`` pixels, aspect kept; the ab it predicts is
     resized up smoothly, clamped to the sRGB gamut and joined to the full-size lightness, which stays as it is:
     within 0.3 of 100 at every pixel, the rounding to uint8 included.
@@ -48,52 +58,155 @@ class Colorizer:
         size: side in pixels of the square whose area the network works at: what it was trained on.
         device: auto, cpu, cuda or mps.
         saturation: factor of the ab that the network predicts: 1 as it is, 0 grey.
+        backend: what computes the network: "torch", or "onnxruntime" on the CPU (extra ``export``).
+
+    Attributes:
+        checkpoint: where the network is from, of `from_pretrained`; None of one that was put in by hand.
     """
 
-    def __init__(self, model: Network, size: int, device: str = "auto", saturation: float = 1.0):
+    def __init__(
+        self, model: Network, size: int, device: str = "auto", saturation: float = 1.0, backend: str = "torch"
+    ):
         if not isinstance(size, int) or size < 8:
             raise ValueError(f"size={size} must be a whole number from 8 up")
         if not isinstance(saturation, int | float) or not 0 <= saturation <= 10:
             raise ValueError(f"saturation={saturation} must be a number from 0 (grey) to 10")
+        if backend not in ("torch", "onnxruntime"):
+            raise ValueError(f"backend={backend} is not one of: torch, onnxruntime")
         self.device = pick_device(device)
+        if backend == "onnxruntime":
+            from colorize.onnx_network import as_onnx  # an extra
+
+            model = as_onnx(model)
         self.model = model.to(self.device).eval()
         self.size, self.saturation = size, saturation
+        self.checkpoint: Checkpoint | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "auto",
+        *,
+        size: int | None = None,
+        device: str = "auto",
+        saturation: float | None = None,
+        backend: str = "torch",
+        **hub: Any,
+    ) -> Colorizer:
+        """A trained network, ready to colour.
+
+        Args:
+            source: "auto", the network that comes with colorize; "last", the best of your newest finished run under
+                outputs/; a training checkpoint (.ckpt), a weights file (.safetensors) or an exported network (.onnx); a
+                folder that `save_pretrained` wrote; or a repository of the Hugging Face Hub, "owner/name" (extra
+                ``hub``; downloaded once), where no folder is called so.
+            size, saturation: None: what the network was trained at, and what suits it.
+            device: auto, cpu, cuda or mps.
+            backend: "torch" or "onnxruntime", which a .onnx file always is.
+            **hub: revision, token, cache_dir, force_download and local_files_only of ``hf_hub_download``.
+
+        Raises:
+            ValueError: there is no such network, or it cannot be read or fetched.
+        """
+        return cls.from_checkpoint(
+            locate(str(source), **hub), size=size, device=device, saturation=saturation, backend=backend
+        )
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the network to a folder, for `from_pretrained`: model.safetensors in half precision, and a model card.
+
+        ``size`` and ``saturation`` are saved as they are here. A README.md that is there stays.
+
+        Returns:
+            The folder, made where it was not there.
+
+        Raises:
+            ValueError: the network was not loaded from a file, or runs in onnxruntime.
+        """
+        return save_folder(self.checkpoint, self.size, self.saturation, folder)
+
+    def push_to_hub(self, repo_id: str, **settings: Any) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face Hub, with its ``ModelHubMixin`` (extra ``hub``).
+
+        Args:
+            repo_id: "owner/name", created where it is not there.
+            **settings: commit_message, private, token, branch, create_pr, ... of ``ModelHubMixin.push_to_hub``.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ValueError: as `save_pretrained`, huggingface_hub is not installed, or the upload fails.
+        """
+        return push(self, repo_id, **settings)
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, *, size: int | None = None, device: str = "auto", saturation: float | None = None
+        cls,
+        path: str | Path,
+        *,
+        size: int | None = None,
+        device: str = "auto",
+        saturation: float | None = None,
+        backend: str = "torch",
     ) -> Colorizer:
         """From its file alone, and say which; ``size`` and ``saturation`` None as in `of`. Raises ValueError."""
         checkpoint = load_checkpoint(path)
         log.info("weights: %s", describe(checkpoint, path))
-        return cls.of(checkpoint, size=size, device=device, saturation=saturation)
+        return cls.of(checkpoint, size=size, device=device, saturation=saturation, backend=backend)
 
     @classmethod
     def of(
-        cls, checkpoint: Checkpoint, *, size: int | None = None, device: str = "auto", saturation: float | None = None
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        size: int | None = None,
+        device: str = "auto",
+        saturation: float | None = None,
+        backend: str = "torch",
     ) -> Colorizer:
         """``size`` None: what the network was trained at; ``saturation`` None: what was fitted to it, or 1."""
         size = checkpoint.data["size"] if size is None else size
-        return cls(
-            checkpoint.model, size, device, checkpoint.data.get("saturation", 1.0) if saturation is None else saturation
-        )
+        saturation = checkpoint.data.get("saturation", 1.0) if saturation is None else saturation
+        colorizer = cls(checkpoint.model, size, device, saturation, backend)
+        colorizer.checkpoint = checkpoint
+        return colorizer
 
-    def __call__(self, rgb: np.ndarray, temporal: Temporal | None = None) -> np.ndarray:
-        """Colour pictures of one size.
+    @overload
+    def __call__(self, image: np.ndarray, temporal: Temporal | None = None) -> np.ndarray: ...
+    @overload
+    def __call__(self, image: Tensor, temporal: Temporal | None = None) -> Tensor: ...
+    @overload
+    def __call__(self, image: Image.Image | str | os.PathLike[str]) -> Image.Image: ...
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Any]: ...
+    @overload
+    def __call__(self, image: Iterator[Any]) -> Iterator[Any]: ...
+    def __call__(self, image: Any, temporal: Temporal | None = None) -> Any:
+        """Colour a picture, several of one size, or one after another; size and alpha stay as they are.
 
         Args:
-            rgb: uint8 (H, W, 3) or, for a batch, (B, H, W, 3). Of a picture in colour the lightness alone is used.
-            temporal: the state of the clip whose next frames these are; None: each is a picture by itself.
+            image: a PIL image; the path of a picture; a NumPy array of (H, W), (H, W, C) or, for a batch, (B, H, W, C);
+                a tensor of (H, W), (C, H, W) or (B, C, H, W); or a list or an iterator of any of these. Arrays and
+                tensors are uint8, or floating in [0, 1]; C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and
+                alpha). Of a picture in colour the lightness alone is used.
+            temporal: of arrays and tensors the state of the clip whose next frames these are (`new_clip`); None: each
+                is a picture by itself.
 
         Returns:
-            uint8 of the same shape.
+            The same kind, of an array or tensor the same type too, with 3 channels, or 4 where there is alpha: of a
+            path a PIL image, of a list or tuple a list, and of an iterator an iterator that colours when it is asked.
+
+        Raises:
+            TypeError: no kind of picture.
+            ValueError: another shape or type, values outside [0, 1], or a file that cannot be read.
         """
-        if rgb.ndim == 3:
-            return self(rgb[None], temporal)[0]
-        assert rgb.ndim == 4 and rgb.shape[-1] == 3 and rgb.dtype == np.uint8, f"{rgb.shape} {rgb.dtype}"
-        rgb = rgb if rgb.flags.writeable else rgb.copy()  # PyTorch warns of what it could not write to
-        pictures = torch.as_tensor(rgb, device=self.device).permute(0, 3, 1, 2)
-        return self.colour(pictures, temporal).permute(0, 2, 3, 1).cpu().numpy()
+        if isinstance(image, list | tuple):
+            return [self(one) for one in image]
+        if isinstance(image, Iterator):
+            return map(self, image)
+        rgb, back = unify(image)
+        return back(self.colour(rgb.to(self.device), temporal))
 
     def colour_clip(self, batches: Iterable[np.ndarray], temporal: str = "smooth") -> Iterator[np.ndarray]:
         """Colour the frames of one clip, in order, holding no more than a batch.
@@ -125,18 +238,21 @@ class Colorizer:
 
     @torch.inference_mode()
     def colour(self, rgb: Tensor, temporal: Temporal | None = None) -> Tensor:
-        """uint8 RGB (B, 3, H, W) -> the same, coloured. Raises ValueError where the network gives no finite number."""
+        """RGB (B, 3, H, W), uint8 or floating in [0, 1] -> the same, coloured. Raises ValueError where the network
+        gives no finite number."""
         # At full size there is never more than the lightness, the result and a strip of anything else: colour
         # conversion holds dozens of bytes for each pixel.
+        floating = rgb.is_floating_point()
         count, _, height, width = rgb.shape
         rows = max(1, _STRIP_PIXELS // (count * width))
         l = rgb.new_empty(count, 1, height, width, dtype=torch.float32)
         for part, into in zip(rgb.split(rows, dim=2), l.split(rows, dim=2), strict=True):
-            into.copy_(rgb_to_l_ab(to_float(part))[0])
+            into.copy_(rgb_to_l_ab(part.float() if floating else to_float(part))[0])
         enlarged = self._enlarge(self._small_ab(l, temporal), height, width, rows)
-        out = torch.empty_like(rgb)
+        out = torch.empty(rgb.shape, dtype=rgb.dtype, device=rgb.device)
         for part, ab, into in zip(l.split(rows, dim=2), enlarged, out.split(rows, dim=2), strict=True):
-            into.copy_(to_uint8(l_ab_to_rgb(part, ab)))
+            coloured = l_ab_to_rgb(part, ab)
+            into.copy_(coloured if floating else to_uint8(coloured))
         return out
 
     @torch.inference_mode()
@@ -170,7 +286,7 @@ class Colorizer:
         stride = self.model.stride
         scale = self.size / math.sqrt(height * width)
         # A strip of a picture may be narrower than one stride; the network still needs one cell.
-        return tuple(max(stride, round(side * scale / stride) * stride) for side in (height, width))  # type: ignore[return-value]
+        return tuple(max(stride, math.floor(side * scale / stride + 0.5) * stride) for side in (height, width))  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=8)  # the frames of a clip are of one size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
@@ -13,33 +14,28 @@ from colorize.ranks import share
 log = logging.getLogger(__name__)
 
 
-def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
+def plan(source: str | Sequence[str], output: str | None, overwrite: bool) -> dict[Path, Path]:
     """Which file is written for which input; everything that can be refused is refused here, before work starts.
 
     Of several processes (`colorize.ranks`) each gets its share.
+    Args:
+        source: a picture, a folder of pictures or a pattern; or several of these, ``output`` then being a folder.
+        output: a file or folder; None: beside the input.
+        overwrite: whether files that exist may be replaced.
 
     Raises:
         ValueError: no input, two inputs for one output, an output that exists (or is an input).
     """
-    path = Path(source)
-    if path.is_dir():
-        folder = Path(output) if output else path.resolve().with_name(path.resolve().name + "_color")
-        inside = folder.resolve() != path.resolve() and folder.resolve().is_relative_to(path.resolve())
-        files = [f for f in find_pictures(path) if not (inside and f.resolve().is_relative_to(folder.resolve()))]
-        jobs = {file: folder / file.relative_to(path) for file in files}
-    elif path.exists() or not any(c in source for c in "*?["):
-        if not path.exists():
-            raise ValueError(f"input={source} does not exist")
-        target = Path(output) if output else _beside(path)
-        jobs = {path: target / path.name if target.is_dir() or not target.suffix else target}
+    if isinstance(source, str):
+        jobs = _jobs(source, output)
     else:
-        files = [Path(name) for name in sorted(glob(source, recursive=True)) if Path(name).is_file()]
-        jobs = {f: Path(output) / f.name if output else _beside(f) for f in files}
-        results = [file for file in files if file in jobs.values()]  # of an earlier run
-        for result in results:
-            del jobs[result]
-        if results:
-            log.info("left out: %s, results of an earlier run", some([str(result) for result in results]))
+        if output and Path(output).suffix and not Path(output).is_dir():
+            raise ValueError(f"output={output} is one file for {len(source)} inputs: name a folder")
+        jobs = {}
+        for one in source:
+            inside = str(Path(output) / Path(one).resolve().name) if output and Path(one).is_dir() else output
+            jobs |= _jobs(one, inside)
+        jobs = _without_results(jobs)
     if not jobs:
         raise ValueError(f"input={source}: there is nothing to colour")
 
@@ -60,6 +56,29 @@ def plan(source: str, output: str | None, overwrite: bool) -> dict[Path, Path]:
         if target.exists() and not overwrite:
             raise ValueError(f"{target} exists: overwrite=true replaces it, output= writes elsewhere")
     return jobs
+
+
+def _jobs(source: str, output: str | None) -> dict[Path, Path]:
+    path = Path(source)
+    if path.is_dir():
+        folder = Path(output) if output else path.resolve().with_name(path.resolve().name + "_color")
+        inside = folder.resolve() != path.resolve() and folder.resolve().is_relative_to(path.resolve())
+        files = [f for f in find_pictures(path) if not (inside and f.resolve().is_relative_to(folder.resolve()))]
+        return {file: folder / file.relative_to(path) for file in files}
+    if path.exists() or not any(c in source for c in "*?["):
+        if not path.exists():
+            raise ValueError(f"input={source} does not exist")
+        target = Path(output) if output else _beside(path)
+        return {path: target / path.name if target.is_dir() or not target.suffix else target}
+    files = [Path(name) for name in sorted(glob(source, recursive=True)) if Path(name).is_file()]
+    return _without_results({f: Path(output) / f.name if output else _beside(f) for f in files})
+
+
+def _without_results(jobs: dict[Path, Path]) -> dict[Path, Path]:
+    results = [file for file in jobs if file in jobs.values()]  # of an earlier run
+    if results:
+        log.info("left out: %s, results of an earlier run", some([str(result) for result in results]))
+    return {file: target for file, target in jobs.items() if file not in results}
 
 
 def _beside(path: Path) -> Path:

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from colorize import cli, ranks
 
@@ -33,7 +33,10 @@ def predict(cfg: DictConfig) -> list[Path]:
     from colorize.plan import plan
     from colorize.progress import track
 
-    jobs = plan(str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite)
+    several = isinstance(cfg.input, ListConfig)
+    jobs = plan(
+        [str(one) for one in cfg.input] if several else str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite
+    )
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     check_there(checkpoint)
 

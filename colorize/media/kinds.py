@@ -59,6 +59,19 @@ def read_animation(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> Animation:
     return read_video(path, max_pixels=max_pixels)
 
 
+def is_clip(path: StrPath) -> bool:
+    """Whether a file is for `read_animation`, by content and, where that cannot be read, by its ending: not a still."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+            if head[:8] == b"\x89PNG\r\n\x1a\n":
+                return is_apng(file)
+    except OSError:
+        return path.suffix.lower() in (".gif", *_VIDEO_SUFFIXES)
+    return is_animated_webp(head) or not (is_picture(head) or path.suffix.lower() in PICTURE_SUFFIXES)
+
+
 def is_single(animation: Animation) -> bool:
     """Whether it is one picture, of a file that is no animation."""
     return isinstance(animation, Pictures) and not animation.path.is_dir()

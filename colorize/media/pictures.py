@@ -87,6 +87,20 @@ def decode_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(np.array(_to_srgb(color, image)), None if alpha is None else np.array(alpha), metadata)
 
 
+def picture_of(image: Image.Image) -> Picture:
+    """A picture in memory, whatever its pixel format, as `read_picture` reads one; it is not turned as EXIF says.
+
+    Raises:
+        MediaError: damaged or cut short, or values that cannot be told.
+    """
+    try:
+        image.load()
+        color, alpha = _split_alpha(image)
+        return Picture(np.array(_to_srgb(color, image)), None if alpha is None else np.array(alpha), {})
+    except (OSError, ValueError, SyntaxError) as error:
+        raise MediaError(f"a PIL image of mode {image.mode} cannot be read ({error})") from error
+
+
 def write_picture(path: StrPath, picture: Picture) -> None:
     """Write a picture in the format its suffix names (`PICTURE_SUFFIXES`), at once or not at all.
 
