@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +27,7 @@ os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 TRACEBACK = "COLORIZE_TRACEBACK"
 FINISHED = "metrics.json"  # a training run writes it last
+PROVENANCE = "provenance.json"  # in a run's folder: what it was made with
 FAILED = "failed.txt"  # in the folder of a sweep's job: why it failed
 
 
@@ -65,10 +68,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     Errors that the user can mend are one line on stderr and exit code 2 (in a sweep a line for each job that failed,
     after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130.
     """
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels); Pillow would warn of a picture below it
-    register_resolvers()
+    _prepare()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and what is said and the exit code are ours
     folder: Path | None = None  # of the run, or of all jobs of a sweep
     sweep = False
@@ -77,6 +77,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     @functools.wraps(task)
     def job(cfg: DictConfig) -> Any:
         nonlocal folder, sweep
+        _prepare()  # a launcher may have started another process, or machine, for this job
         settings = HydraConfig.get()
         sweep = settings.mode == RunMode.MULTIRUN
         folder = Path(settings.sweep.dir if sweep else settings.runtime.output_dir)
@@ -87,10 +88,13 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             failed.append(error)
             if sweep:
                 reason = one_line(error) or f"{type(error).__name__}: {error}"
-                (Path(settings.runtime.output_dir) / FAILED).write_text(reason + "\n", encoding="utf-8")
+                trace = "".join(traceback.format_exception(error))
+                (Path(settings.runtime.output_dir) / FAILED).write_text(f"{reason}\n\n{trace}", encoding="utf-8")
             return None
 
     try:
+        if config_name == "train":
+            sys.argv[1:] = repeated(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(job)()
         if failed:
             raise failed[0]
@@ -109,6 +113,35 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         for line in lines:
             print(f"error: {line}", file=sys.stderr)
         sys.exit(1 if sweep else 2)  # of a sweep the other jobs are done
+
+
+def _prepare() -> None:
+    """What every process of a command needs before it reads settings or pictures."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels); Pillow would warn of a picture below it
+    register_resolvers()
+
+
+def repeated(arguments: list[str]) -> list[str]:
+    """Command line arguments, with ``repeat=RUN`` preceded by what RUN was given; what is given now goes before that.
+
+    Raises:
+        ValueError: RUN is no folder of a run.
+    """
+    run = next((a.partition("=")[2].strip("\"'") for a in arguments if a.startswith("repeat=")), None)
+    if run in (None, "null"):
+        return arguments
+    path = Path(run) / PROVENANCE
+    if not path.exists():
+        raise ValueError(f"repeat={run}: there is no {path.name} in it; give the folder of a run")
+    given = {_key(argument) for argument in arguments} | {"ckpt_path", "run_dir"}
+    before = json.loads(path.read_text(encoding="utf-8"))["overrides"]
+    return [*(item for item in before if _key(item) not in given), *arguments]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _interrupted(folder: Path | None) -> None:

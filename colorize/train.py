@@ -34,6 +34,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from colorize.checkpoint import check_resumable, start_weights
     from colorize.malloc import keep_freed_memory
     from colorize.module import ColorizeModule
+    from colorize.provenance import record
     from colorize.run import check, finish, start
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # TensorBoard's way to trace the graph
@@ -83,6 +84,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         module.compile_training(cfg.trainer.compile)
         datamodule.compile()
     start(run_dir, datamodule, module, trainer, resume)
+    record(cfg, run_dir, datamodule, trainer)
     try:
         trainer.fit(module, datamodule, ckpt_path=resume)
     except Exception as error:
