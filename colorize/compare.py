@@ -1,8 +1,8 @@
 """python -m colorize.compare outputs/multirun/DATE       rebuild what a sweep ends with
 python -m colorize.compare RUN RUN outputs/rural       any runs, or folders of runs, in one table
 
-A table (Markdown, CSV, JSON), a plot of parallel coordinates, a sheet with a row of predictions a run, and all of it for
-TensorBoard: in the sweep's own folder, else in outputs/compare/<date>_<time>/.
+A table (Markdown, CSV, JSON), a plot of parallel coordinates, a sheet with a row of predictions a run, and all of it
+for TensorBoard: in the sweep's own folder, else in outputs/compare/<date>_<time>/.
 """
 
 from __future__ import annotations
@@ -177,16 +177,11 @@ def _sheet(runs: Sequence[Run], settings: Sequence[str], path: Path) -> None:
         assert run.checkpoint is not None and run.result is not None
         checkpoint = load_checkpoint(run.checkpoint)
         if not rows:
-            name, root = checkpoint.data["name"], checkpoint.data["root"]
-            folders = (
-                [Path("data") / str(name)]
-                if root is None
-                else [Path(r) for r in ([root] if isinstance(root, str) else root)]
-            )
-            if not all(folder.exists() for folder in folders):
-                print(f"no sheet of pictures: {folders[0]} is not here", file=sys.stderr)
+            datamodule = PhotoDataModule(checkpoint.data["name"], checkpoint.data["root"])
+            if gone := [str(folder) for folder in datamodule.folders if not folder.exists()]:
+                print(f"no sheet of pictures: {gone[0]} is not here", file=sys.stderr)
                 return
-            files = PhotoDataModule(name, root).files.test[:_SHOWN]
+            files = datamodule.files.test[:_SHOWN]
             if not files:
                 return
             pictures = [read_resized(file, None) for file in files]

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 class MedianStop(L.Callback):
     """Stop when the best value so far is worse than the median of the best values of the finished jobs at that epoch.
 
-    The median rule of Golovin et al. (Google Vizier, KDD 2017), as Optuna's MedianPruner has it. It reads what the other
-    jobs of the sweep left in their folders, since Optuna's Hydra sweeper hides its trials from the jobs. A job that
+    The median rule of Golovin et al. (Google Vizier, KDD 2017), as Optuna's MedianPruner has it. It reads what the
+    other jobs of the sweep left in their folders, since Optuna's Hydra sweeper hides its trials from the jobs. A job that
     was stopped itself counts as far as it went. What is stopped is judged as any other run.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def parallel_coordinates(rows: Sequence[Mapping[str, str | float]], path: str | 
     for i in order:
         heights = [heights[i] for heights, _ in axes]
         points, codes = [(0.0, heights[0])], [Curve.MOVETO]
-        for x, (before, here) in enumerate(zip(heights, heights[1:], strict=False)):
+        for x, (before, here) in enumerate(pairwise(heights)):
             points += [(x + 0.5, before), (x + 0.5, here), (x + 1.0, here)]
             codes += [Curve.CURVE4] * 3
         colour = colormaps["viridis"](0.9 * shade[i])

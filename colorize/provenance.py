@@ -124,7 +124,7 @@ def _git() -> tuple[dict[str, Any] | None, str]:
         return done.stdout if done.returncode == 0 else ""
 
     try:
-        if not git("ls-files", Path(__file__).name):
+        if not git("ls-files", "__init__.py"):
             return None, ""
         diff = git("diff", "HEAD")
         changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
