@@ -84,4 +84,8 @@ def _axis(values: Sequence[str | float]) -> tuple[np.ndarray, list[tuple[float, 
     if len(shown) > _TICKS:
         shown = (np.geomspace if log else np.linspace)(low, high, _TICKS).tolist()
     heights = [((math.log(v) if log else v) - first) / (last - first) for v in shown]
-    return (scaled - first) / (last - first), [(h, f"{v:.4g}") for h, v in zip(heights, shown, strict=True)]
+    ticks: list[tuple[float, str]] = []
+    for height, value in zip(heights, shown, strict=True):
+        if not ticks or height - ticks[-1][0] > 0.06:  # or labels would lie on each other
+            ticks.append((height, f"{value:.4g}"))
+    return (scaled - first) / (last - first), ticks
