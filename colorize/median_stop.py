@@ -20,8 +20,8 @@ class MedianStop(L.Callback):
     """Stop when the best value so far is worse than the median of the best values of the finished jobs at that epoch.
 
     The median rule of Golovin et al. (Google Vizier, KDD 2017), as Optuna's MedianPruner has it. It reads what the
-    other jobs of the sweep left in their folders, since Optuna's Hydra sweeper hides its trials from the jobs. A job that
-    was stopped itself counts as far as it went. What is stopped is judged as any other run.
+    other jobs of the sweep left in their folders, since Optuna's Hydra sweeper hides its trials from the jobs. A job
+    that was stopped itself counts as far as it went. What is stopped is judged as any other run.
 
     Args:
         run_dir: this job's folder; the others' are beside it.

@@ -8,9 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, Command
 from omegaconf import OmegaConf
-from test_sweep import Command, command  # noqa: F401 (a fixture)
 
 from colorize.provenance import differences, fingerprint
 
@@ -19,7 +18,7 @@ def losses(run: Path) -> list[tuple[float, float]]:
     return [(row["train/loss"], row["val/loss"]) for row in json.loads((run / "history.json").read_text())]
 
 
-def test_a_run_is_repeated_from_its_folder(command: Command, tmp_path: Path, capfd):  # noqa: F811
+def test_a_run_is_repeated_from_its_folder(command: Command, tmp_path: Path, capfd):
     assert command("seed=3", "dataset.epochs=2", "dataset.steps_per_epoch=2") == 0
     (first,) = (tmp_path / "outputs/beach/beta").iterdir()
     assert f"repeat={first.relative_to(tmp_path)}" in capfd.readouterr().err
@@ -28,13 +27,8 @@ def test_a_run_is_repeated_from_its_folder(command: Command, tmp_path: Path, cap
     about = json.loads((first / "provenance.json").read_text())
     assert about["seed"] == 3 and about["data"]["train"].startswith("5 files")
 
-    from colorize.train import main  # the fixture's own arguments would be given again
-
     def once_more(*arguments: str) -> Path:
-        import sys
-
-        sys.argv = ["colorize-train", f"repeat={first}", *arguments]  # restored by the fixture
-        main()
+        assert command(f"repeat={first}", *arguments) == 0
         (run,) = {path.parent for path in (tmp_path / "outputs/beach/beta").glob("*/metrics.json")} - seen
         seen.add(run)
         return run
@@ -50,7 +44,7 @@ def test_a_run_is_repeated_from_its_folder(command: Command, tmp_path: Path, cap
     assert "seed: 3 -> 4" in differences(first, third) and "seed: 3 -> 4" in capfd.readouterr().err
 
 
-def test_repeating_what_is_no_run_is_one_line(command: Command, tmp_path: Path, capfd):  # noqa: F811
+def test_repeating_what_is_no_run_is_one_line(command: Command, tmp_path: Path, capfd):
     assert command("repeat=nowhere") == 2
     error = capfd.readouterr().err
     assert error.startswith("error: repeat=nowhere") and error.count("\n") == 1

@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, Command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from colorize import compare
-from colorize.train import main
-
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def command(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """``python -m colorize.train`` in tmp_path with a tiny network on a rendered set; the exit code."""
-    loggers = [logging.getLogger(name) for name in (None, "lightning.pytorch", "lightning.fabric")]
-    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # which the command sets
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-
-    def run(*arguments: str) -> int:
-        arguments = ("dataset=beach", f"dataset.root={rendered}", *TINY, *arguments)
-        monkeypatch.setattr(sys, "argv", ["colorize-train", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    yield run
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.level, logger.propagate = handlers, level, propagate
 
 
 def the_sweep(folder: Path) -> Path:
@@ -46,7 +18,7 @@ def the_sweep(folder: Path) -> Path:
     return sweep
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_a_job_that_fails_in_the_middle_sinks_no_other(command: Command, tmp_path: Path, capfd, launcher: str):
     pytest.importorskip({"basic": "hydra", "joblib": "joblib", "submitit_local": "submitit"}[launcher])
     code = command("-m", f"hydra/launcher={launcher}", "optimizer.lr=1e-2,-1,1e-3")
