@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -39,7 +40,6 @@ def record(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trainer:
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    installed = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()}, key=str.lower)
     git, diff = _git()
     about = {
         "repeat": f"python -m colorize.train repeat={run_dir}",
@@ -53,7 +53,7 @@ def record(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trainer:
         "python": platform.python_version(),
     }
     _write(run_dir / "config.yaml", OmegaConf.to_yaml(resolved))
-    _write(run_dir / "packages.txt", "".join(f"{line}\n" for line in installed))
+    _write(run_dir / "packages.txt", _installed())
     if diff:
         _write(run_dir / "git.diff", diff)
     report.write_json(run_dir / PROVENANCE, about)
@@ -113,6 +113,11 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
+
+
+@functools.cache  # a sweep's jobs share a process, and this reads hundreds of files
+def _installed() -> str:
+    return "".join(sorted({f"{d.name}=={d.version}\n" for d in distributions()}, key=str.lower))
 
 
 def _git() -> tuple[dict[str, Any] | None, str]:

@@ -42,6 +42,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     for message in (
         *("in eval mode", "LeafSpec", "many workers", "Checkpoint directory"),
         *("dirpath has changed", "training batches"),
+        *("requested to overfit", ".*could not find the monitored key"),
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")  # as it is meant to be
     if os.environ.get("LOCAL_RANK", "0") != "0":

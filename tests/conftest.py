@@ -80,7 +80,7 @@ Command = Callable[..., int]
 
 @pytest.fixture
 def command(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """``python -m colorize.train`` in tmp_path, a tiny network on a rendered set unless repeat= says what; exit code."""
+    """``python -m colorize.train`` in tmp_path, tiny and rendered unless repeat= says otherwise; the exit code."""
     from colorize.train import main
 
     loggers = [logging.getLogger(name) for name in (None, "lightning.pytorch", "lightning.fabric")]

@@ -24,7 +24,7 @@ def test_overfit_brings_the_loss_of_one_batch_near_zero(train, tmp_path: Path):
 
 def test_profile_writes_a_trace(train, tmp_path: Path):
     train("debug=profile", *FREE)
-    traces = list((tmp_path / "run/profile").glob("*.json"))
+    traces = list((tmp_path / "run/tensorboard").glob("fit-trace*.json"))
     assert traces
     names = {event.get("name", "") for event in json.loads(traces[0].read_text())["traceEvents"]}
     assert any("conv" in name for name in names)
