@@ -137,7 +137,9 @@ def repeated(arguments: list[str]) -> list[str]:
         raise ValueError(f"repeat={run}: there is no {path.name} in it; give the folder of a run")
     given = {_key(argument) for argument in arguments} | {"ckpt_path", "run_dir"}
     before = json.loads(path.read_text(encoding="utf-8"))["overrides"]
-    return [*(item for item in before if _key(item) not in given), *arguments]
+    kept = [item for item in before if _key(item) not in given]
+    at = next(i for i, argument in enumerate(arguments) if argument.startswith("repeat="))
+    return [*arguments[:at], *kept, *arguments[at:]]  # after -m, which Hydra wants before all settings
 
 
 def _key(override: str) -> str:

@@ -92,7 +92,9 @@ def command(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def run(*arguments: str) -> int:
         tiny = ("dataset=beach", f"dataset.root={rendered}", *TINY)
         again = any(argument.startswith("repeat=") for argument in arguments)
-        monkeypatch.setattr(sys, "argv", ["colorize-train", *(() if again else tiny), *arguments])
+        flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
+        settings = [argument for argument in arguments if argument not in flags]
+        monkeypatch.setattr(sys, "argv", ["colorize-train", *flags, *(() if again else tiny), *settings])
         try:
             main()
         except SystemExit as stop:

@@ -23,7 +23,7 @@ def test_a_job_that_fails_in_the_middle_sinks_no_other(command: Command, tmp_pat
     pytest.importorskip({"basic": "hydra", "joblib": "joblib", "submitit_local": "submitit"}[launcher])
     code = command("-m", f"hydra/launcher={launcher}", "optimizer.lr=1e-2,-1,1e-3")
     said = capfd.readouterr()
-    assert code == 1
+    assert code == 1, said.err
     assert said.err.splitlines()[-1] == "error: Invalid learning rate: -1 (job 1)"
     sweep = the_sweep(tmp_path)
     rows = json.loads((sweep / "sweep.json").read_text())
