@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -17,6 +18,8 @@ from colorize.color import l_ab_to_rgb
 from colorize.report import kind
 
 log = logging.getLogger(__name__)
+
+HISTORY = "history.json"  # in a run's folder
 
 
 class TimeEstimate(L.Callback):
@@ -101,7 +104,8 @@ class PictureGrid(L.Callback):
 class History(L.Callback):
     """Every epoch's figures and the time they took, kept in the checkpoints, so that they survive resuming.
 
-    The training and validation loss are drawn when the fit ends, however it ends: the report's figure.
+    When the fit ends, however it ends, the training and validation loss are drawn, the report's figure, and
+    history.json beside it has every epoch's figures.
 
     Args:
         path: the PNG to write.
@@ -138,6 +142,8 @@ class History(L.Callback):
         if trainer.is_global_zero and curves["train"]:
             pictures = kind(module.hparams["data"]["rendered"])
             report.loss_curve(curves, self.path, title=f"{self.title} ({pictures})")
+            figures = [{"epoch": epoch, **values} for epoch, values in sorted(self.epochs.items())]
+            report.write_json(Path(self.path).with_name(HISTORY), figures)
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
         self.on_fit_end(trainer, module)

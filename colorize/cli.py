@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -30,6 +32,7 @@ TRACEBACK = "COLORIZE_TRACEBACK"
 FINISHED = "metrics.json"  # a training run writes it last
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # in checkpoints/: what a killed run goes on from
 LOCK = "lock"  # in the folder of a run that began: held while it is trained
+PROVENANCE = "provenance.json"  # in a run's folder: what it was made with
 FAILED = "failed.txt"  # in the folder of a sweep's job: why it failed
 
 
@@ -78,10 +81,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     after all others are done, and exit code 1); COLORIZE_TRACEBACK=1 shows them whole. Ctrl-C: exit code 130; SIGTERM
     while training: 143. Both leave a run that ckpt_path=last goes on with.
     """
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels); Pillow would warn of a picture below it
-    register_resolvers()
+    _prepare()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and what is said and the exit code are ours
     folder: Path | None = None  # of the run, or of all jobs of a sweep
     sweep = False
@@ -90,6 +90,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     @functools.wraps(task)
     def job(cfg: DictConfig) -> Any:
         nonlocal folder, sweep
+        _prepare()  # a launcher may have started another process, or machine, for this job
         settings = HydraConfig.get()
         sweep = settings.mode == RunMode.MULTIRUN
         folder = Path(settings.sweep.dir if sweep else settings.runtime.output_dir)
@@ -100,10 +101,13 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             failed.append(error)
             if sweep:
                 reason = one_line(error) or f"{type(error).__name__}: {error}"
-                (Path(settings.runtime.output_dir) / FAILED).write_text(reason + "\n", encoding="utf-8")
+                trace = "".join(traceback.format_exception(error))
+                (Path(settings.runtime.output_dir) / FAILED).write_text(f"{reason}\n\n{trace}", encoding="utf-8")
             return None
 
     try:
+        if config_name == "train":
+            sys.argv[1:] = repeated(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(job)()
         if failed:
             raise failed[0]
@@ -135,6 +139,37 @@ def defaults(config_name: str, **settings: Any) -> DictConfig:
     OmegaConf.set_struct(merged, True)  # a setting that is not there is a fault of the program
     merged.merge_with(settings)
     return merged
+
+
+def _prepare() -> None:
+    """What every process of a command needs before it reads settings or pictures."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels); Pillow would warn of a picture below it
+    register_resolvers()
+
+
+def repeated(arguments: list[str]) -> list[str]:
+    """Command line arguments, with ``repeat=RUN`` preceded by what RUN was given; what is given now goes before that.
+
+    Raises:
+        ValueError: RUN is no folder of a run.
+    """
+    run = next((a.partition("=")[2].strip("\"'") for a in arguments if a.startswith("repeat=")), None)
+    if run in (None, "null"):
+        return arguments
+    path = Path(run) / PROVENANCE
+    if not path.exists():
+        raise ValueError(f"repeat={run}: there is no {path.name} in it; give the folder of a run")
+    given = {_key(argument) for argument in arguments} | {"ckpt_path", "run_dir"}
+    before = json.loads(path.read_text(encoding="utf-8"))["overrides"]
+    kept = [item for item in before if _key(item) not in given]
+    at = next(i for i, argument in enumerate(arguments) if argument.startswith("repeat="))
+    return [*arguments[:at], *kept, *arguments[at:]]  # after -m, which Hydra wants before all settings
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _stopped(folder: Path | None, how: str, code: int) -> None:

@@ -149,7 +149,7 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
     name, pictures = checkpoint.name, report.kind(datamodule.rendered)
     title = f"{name} on {datamodule.name} ({pictures})"
 
-    files = datamodule.files.test
+    files = _limited(datamodule, trainer)
     rows: list[dict[str, Any]] = []
     sheets: list[Path] = []
     if files:  # there are none beside a film
@@ -191,8 +191,16 @@ def _judge_run(cfg: DictConfig, run_dir: Path, datamodule: PhotoDataModule, trai
         "figures": run_dir / FINISHED,
     }.items():
         log.info("%-24s %s", what, _short(path))
+    log.info("%-24s python -m colorize.train repeat=%s", "the same once more", _short(run_dir))
     log.info("%-24s tensorboard --logdir %s", "curves and pictures", cfg.output_dir)
     return result
+
+
+def _limited(datamodule: PhotoDataModule, trainer: L.Trainer) -> list[Path]:
+    """The test files, as many as trainer.limit_test_batches says: a number of batches or a share."""
+    files, limit = datamodule.files.test, trainer.limit_test_batches
+    assert datamodule.batch_size != "auto"
+    return files[: limit * datamodule.batch_size if isinstance(limit, int) else round(limit * len(files))]
 
 
 def _log_hparams(trainer: L.Trainer, settings: dict[str, Any], result: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from colorize.checkpoint import check_resumable, load_checkpoint, start_weights
     from colorize.malloc import keep_freed_memory
     from colorize.module import ColorizeModule
+    from colorize.provenance import record
     from colorize.resume import SafeCheckpointIO, go_on_logging, goes_on, start_from, take
     from colorize.run import check, finish, start
 
@@ -42,6 +43,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     for message in (
         *("in eval mode", "LeafSpec", "many workers", "Checkpoint directory"),
         *("dirpath has changed", "training batches", "It is recommended to use .self.log"),
+        *("requested to overfit", ".*could not find the monitored key"),
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")  # as it is meant to be
     if not ranks.is_first():
@@ -94,6 +96,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if own:
         go_on_logging(loggers, 0 if resume is None else load_checkpoint(resume).steps)
     start(run_dir, datamodule, module, trainer, resume)
+    record(cfg, run_dir, datamodule, trainer)
     try:
         trainer.fit(module, datamodule, ckpt_path=resume)
     except Exception as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +73,34 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared/data here")
     return SHARED
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """``python -m colorize.train`` in tmp_path, tiny and rendered unless repeat= says otherwise; the exit code."""
+    from colorize.train import main
+
+    loggers = [logging.getLogger(name) for name in (None, "lightning.pytorch", "lightning.fabric")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # which the command sets
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+
+    def run(*arguments: str) -> int:
+        tiny = ("dataset=beach", f"dataset.root={rendered}", *TINY)
+        again = any(argument.startswith("repeat=") for argument in arguments)
+        flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
+        settings = [argument for argument in arguments if argument not in flags]
+        monkeypatch.setattr(sys, "argv", ["colorize-train", *flags, *(() if again else tiny), *settings])
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    yield run
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.level, logger.propagate = handlers, level, propagate
