@@ -20,7 +20,6 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from colorize import cli, report
-from colorize.color import rgb_to_l_ab, to_float
 from colorize.module import ColorizeModule
 
 
@@ -40,7 +39,7 @@ def recipe(
     pictures = torch.randint(256, (cfg.dataset.batch_size, 3, size, size), dtype=torch.uint8)
 
     def batch() -> dict[str, Any]:
-        l, ab = rgb_to_l_ab(data.augmented(to_float(pictures), 0, 0, 0))
+        l, ab = data.augmented_l_ab(pictures, 0, 0, 0)
         return {"l": data.degraded(l, 0, 0, 0), "ab": ab}
 
     def step(batch: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from colorize.data.degrade import DEGRADATIONS
 from colorize.data.duplicates import near_duplicates
 from colorize.data.folder import Split, split_set
 from colorize.data.store import CACHES, Pictures, choose_cache, in_memory, open_pictures, report_grey
+from colorize.data.warp import warped_l_ab
 
 log = logging.getLogger(__name__)
 
@@ -277,13 +278,12 @@ class PhotoDataModule(L.LightningDataModule):
         """uint8 RGB (B, 3, H, W) on the device -> {"l": (B, 1, H, W), "ab": (B, 2, H, W)}, float32, same device."""
         if not (isinstance(batch, Tensor) and batch.dtype == torch.uint8):
             return batch  # the network's example input, on its way to the TensorBoard graph
-        rgb = to_float(batch)
         if self.trainer is None or not self.trainer.training:
-            l, ab = rgb_to_l_ab(rgb)
+            l, ab = rgb_to_l_ab(to_float(batch))
             return {"l": l, "ab": ab}
         step = self.trainer.fit_loop.epoch_loop.batch_idx + 1  # it counts a batch once it has been handed over
         when = (self.trainer.current_epoch, step, self.trainer.global_rank)
-        l, ab = rgb_to_l_ab(rgb if self.variants else self.augmented(rgb, *when))
+        l, ab = rgb_to_l_ab(to_float(batch)) if self.variants else self.augmented_l_ab(batch, *when)
         return {"l": self.degraded(l, *when), "ab": ab}
 
     def augmented(self, rgb: Tensor, epoch: int, step: int, rank: int) -> Tensor:
@@ -292,6 +292,17 @@ class PhotoDataModule(L.LightningDataModule):
             rgb = self.mirror(rgb)
         with self._drawing("affine", epoch, step, rank):
             return self.augment(rgb).clamp(0.0, 1.0)
+
+    def augmented_l_ab(self, pictures: Tensor, epoch: int, step: int, rank: int) -> tuple[Tensor, Tensor]:
+        """uint8 RGB (B, 3, H, W) -> l and ab of `augmented`; on a CPU in a fifth of the time, and nearer to float64."""
+        if pictures.device.type != "cpu":
+            return rgb_to_l_ab(self.augmented(to_float(pictures), epoch, step, rank))
+        with self._drawing("flip", epoch, step, rank):
+            mirrored = self.mirror.forward_parameters(pictures.shape)["batch_prob"]
+        with self._drawing("affine", epoch, step, rank):
+            drawn = self.augment.forward_parameters(pictures.shape)
+        affine = self.augment.compute_transformation(torch.empty(0), drawn, self.augment.flags)
+        return warped_l_ab(pictures, affine, mirrored > 0.5)
 
     def degraded(self, l: Tensor, epoch: int, step: int, rank: int) -> Tensor:
         """l (B, 1, H, W) in [0, 1] -> the same, each picture degraded as drawn from (seed, epoch, step, rank)."""
