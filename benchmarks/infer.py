@@ -1,7 +1,7 @@
 """How fast the commands colour, and what of it is not the network: python -m benchmarks infer
 
-Pictures by colorize.predict and the frames of a GIF by colorize.gif, reading and writing included, at each size in turn;
-of noise that was smoothed, by the network that ships unless --overrides names another. Medians over the rounds.
+Pictures by colorize.predict and the frames of a GIF by colorize.gif, reading and writing included, in turn; of
+smoothed noise, by the network that ships unless --overrides names another. Medians over the rounds.
 """
 
 from __future__ import annotations

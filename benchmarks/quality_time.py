@@ -1,8 +1,8 @@
 """Seconds of training until the colours are as good as the baseline's: python -m benchmarks quality_time --root SET
 
-`experiment=baseline` is trained first; its CIEDE2000 on the validation pictures after --steps steps is what the others have
-to reach: `experiment=best` from the shipped weights and from scratch. Each is validated every --every steps by Lightning's
-own validation, whose time is not counted, and stops when it is there.
+`experiment=baseline` is trained first; its CIEDE2000 on the validation pictures after --steps steps is what the others
+have to reach: `experiment=best` from the shipped weights and from scratch. Each is validated every --every steps by
+Lightning's own validation, whose time is not counted, and stops when it is there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from benchmarks.machine import publish
 from colorize import cli
 from colorize.train import train
 
+Curve = list[tuple[int, float, float]]  # steps, seconds, CIEDE2000
 METRIC = "val/ciede2000"
+BASELINE = ["experiment=baseline"]
 RECIPES = {
     "best, from shipped weights": ["experiment=best"],
     "best, from scratch": ["experiment=best", "finetune=null"],
@@ -36,7 +38,7 @@ class Clock(L.Callback):
     """Seconds of training alone, beside the metric at each validation; ends a run that has reached ``target``."""
 
     def __init__(self, target: float | None):
-        self.target, self.spent, self.curve = target, 0.0, list[tuple[int, float, float]]()
+        self.target, self.spent, self.curve = target, 0.0, Curve()
         _curves.append(self)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -82,10 +84,10 @@ def main() -> None:
     # The same pictures are held out from each.
     common = ["dataset=folder", f"dataset.root={args.root}", f"dataset.size={args.size}", "dataset.val_fraction=0.15"]
     common += ["trainer.accelerator=cpu", *args.overrides]
-    curves: dict[str, list[tuple[int, float, float]]] = {}
+    curves: dict[str, Curve] = {}
     with tempfile.TemporaryDirectory() as place:
         steps = max(1, args.steps // args.every)
-        curves["baseline"] = run(f"{place}/0", ["experiment=baseline", *common], steps, args.every, None)
+        curves["baseline"] = run(f"{place}/0", [*BASELINE, *common], steps, args.every, None)
         target = curves["baseline"][-1][2]
         for number, (name, recipe) in enumerate(RECIPES.items(), 1):
             epochs = max(1, BEST_STEPS // args.every)

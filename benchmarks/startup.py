@@ -17,7 +17,7 @@ from benchmarks.infer import pictures
 from benchmarks.machine import publish, seconds
 
 COMMANDS = ("train", "predict", "gif", "evaluate")
-TORCH = "import torch"
+TORCH, PIPELINE = "import torch", "import colorize.pipeline"
 
 
 def jobs(folder: Path, side: int, extra: list[str]) -> dict[str, list[str]]:
@@ -46,9 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", type=int, default=256, help="of the picture and the frame")
-    parser.add_argument(
-        "--overrides", nargs="*", default=[], help="settings of predict and gif, such as ckpt_path=FILE"
-    )
+    parser.add_argument("--overrides", nargs="*", default=[], help="settings of predict and gif: ckpt_path=FILE")
     parser.add_argument("--only", nargs="+", help="what to measure beside 'import torch', by the first column")
     parser.add_argument("--out", type=Path, help="write the rows there as JSON")
     args = parser.parse_args()

@@ -177,9 +177,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="in each measurement of the whole")
     parser.add_argument("--peer", help="Python of an environment with benchmarks/peer/requirements.txt")
-    parser.add_argument(
-        "--overrides", nargs="*", default=[], help="further settings of colorize.train, for all recipes"
-    )
+    parser.add_argument("--overrides", nargs="*", default=[], help="further settings of the recipes")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--out", type=Path, help="write the rows there as JSON")
     parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
