@@ -1,10 +1,10 @@
 """Memory of training: python -m benchmarks memory --recipe best --size 128
 
-Three tables in one: what checkpointing and malloc do to a step's time and memory; a step's memory against batch and size;
-and the private memory that the loader of a set holds against the number of its pictures (`--pictures`), which should be
-flat where they are kept on disk. Each row is a process of its own, for an allocator that was told something cannot be
-untold; rounds take the rows in turn. Medians over the rounds: seconds of a step, and the most memory held while steps ran
-beyond what was held before the first; ratios are to the first row of each kind. Linux alone.
+Three tables in one: what checkpointing and malloc do to a step's time and memory; a step's memory against batch and
+size; and the private memory that the loader of a set holds against the number of its pictures (`--pictures`), which
+should be flat where they are kept on disk. Each row is a process of its own, for an allocator that was told something
+cannot be untold; rounds take the rows in turn. Medians over the rounds: seconds of a step, and the most memory held
+while steps ran beyond what was held before the first; ratios are to the first row of each kind. Linux alone.
 """
 
 from __future__ import annotations

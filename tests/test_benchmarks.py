@@ -105,12 +105,12 @@ def test_infer_says_what_is_not_the_network(checkpoint, tmp_path, monkeypatch):
 
 @linux
 def test_memory_against_batch_and_set(tmp_path, monkeypatch):
-    few = ["--variants", "--sizes", "--batches", "2", "8", "--pictures", "30", "--size", "32"]
+    few = ["--variants", "--sizes", "--batches", "2", "--pictures", "30", "--size", "32"]
     rest = ["--steps", "1", "--rounds", "1", "--overrides", *NETWORK]
     rows = run(monkeypatch, tmp_path / "memory.json", "memory", *few, *rest)["rows"]
     named = {row["what"]: row for row in rows}
-    assert list(named) == ["batch: 2", "batch: 8", "pictures, cache=ram: 30", "pictures, cache=disk: 30"]
-    assert named["batch: 2"]["seconds, ratio"] == 1 and named["batch: 8"]["seconds"] > 0
+    assert list(named) == ["batch: 2", "pictures, cache=ram: 30", "pictures, cache=disk: 30"]
+    assert named["batch: 2"]["seconds, ratio"] == 1
     assert all({"MiB", "MiB, ratio"} < row.keys() for row in rows)
 
 
