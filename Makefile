@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint reproduce clean
+.PHONY: help setup demo test lint reproduce bench-peer clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -42,6 +42,17 @@ reproduce: $(READY) ## the report's runs in full, reference and baseline (hours,
 	  $(BIN)/python -m colorize.train dataset=$$set experiment=$$recipe output_dir=$(REPRODUCED)/$$recipe \
 	    $$resume $(if $(EPOCHS),dataset.epochs=$(EPOCHS)) $(ARGS) || exit 1; done; done
 
-clean: ## remove the environment and caches; data/ and outputs/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+# ARGS= are further arguments of benchmarks.train (ARGS='--size 128 --rounds 3').
+PEER := .venv-peer/.ready
+bench-peer: $(READY) $(PEER) ## training speed beside the same network and recipe in Keras (in .venv-peer/)
+	@$(BIN)/python -m benchmarks train --recipes baseline best --peer .venv-peer/bin/python --out outputs/speed_train.json $(ARGS)
+
+$(PEER): benchmarks/peer/requirements.txt $(READY)
+	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
+	@echo "Installing Keras and TensorFlow into .venv-peer/ (1.5 GB)"
+	@$(BIN)/uv pip install --quiet --python .venv-peer/bin/python --requirement $<
+	@touch $@
+
+clean: ## remove the environments and caches; data/ and outputs/ stay
+	rm -rf .venv .venv-peer .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
 	find colorize tests -name __pycache__ -type d -exec rm -rf {} +

@@ -13,7 +13,6 @@ import torch
 
 from colorize import memory
 from colorize.checkpoint import load_checkpoint
-from colorize.color import rgb_to_l_ab, to_float
 from colorize.data.datamodule import PhotoDataModule
 from colorize.module import ColorizeModule
 
@@ -72,8 +71,7 @@ def _step(module: ColorizeModule, data: PhotoDataModule, trainer: L.Trainer, dev
     pictures = data.pictures("train")
 
     def step(size: int) -> None:
-        rgb = to_float(pictures[range(size)].to(device))
-        l, ab = rgb_to_l_ab(data.augmented(rgb, 0, 0, 0))
+        l, ab = data.augmented_l_ab(pictures[range(size)].to(device), 0, 0, 0)
         l = data.degraded(l, 0, 0, 0)
         with trainer.precision_plugin.train_step_context():
             loss = network.loss(network.model, network.model.output(l.to(network.dtype)).float(), ab)

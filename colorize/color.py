@@ -16,6 +16,13 @@ from torch import Tensor
 
 L_SCALE = 100.0
 AB_SCALE = 128.0
+_CACHED_PIXELS = 2**17  # converted at once on a CPU: more of them leave its cache, fewer wait for its threads
+# Kornia's sRGB primaries, each row divided by the D65 white
+_RGB_TO_XYZ = (
+    (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
+)
 BIN_SIZE = 10.0  # of `ab_bins`, in units of a and b
 
 # A colour counts as inside the gamut when sRGB leaves [0, 1] by less than this: far below the 1/255 of a uint8 step,
@@ -27,12 +34,12 @@ _BISECTIONS = 12  # chroma to 1 part in 4096, a tenth of a uint8 step at the mos
 def to_float(rgb: Tensor) -> Tensor:
     """uint8 RGB in 0..255 of any shape -> float32 in [0, 1]."""
     assert rgb.dtype == torch.uint8, f"expected uint8, got {rgb.dtype}"
-    return rgb.float() / 255.0
+    return rgb.float().div_(255.0)
 
 
 def to_uint8(rgb: Tensor) -> Tensor:
     """Float RGB in [0, 1] of any shape -> uint8, rounded to the nearest and clipped."""
-    return (rgb.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    return rgb.clamp(0.0, 1.0).mul_(255.0).round_().to(torch.uint8)
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -42,12 +49,56 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
         return kornia.color.rgb_to_lab(rgb.float())
 
 
-def rgb_to_l_ab(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """RGB (B, 3, H, W) in [0, 1] -> l (B, 1, H, W) in [0, 1] and ab (B, 2, H, W) within (-1, 1), both float32."""
-    if rgb.device.type != "cpu" or torch.compiler.is_compiling():
-        return _rgb_to_l_ab_by_planes(rgb)
-    lab = rgb_to_lab(rgb)
-    return lab[:, :1] / L_SCALE, lab[:, 1:] / AB_SCALE
+def rgb_to_l_ab(rgb: Tensor, out: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """RGB (B, 3, H, W) in [0, 1] -> l (B, 1, H, W) in [0, 1] and ab (B, 2, H, W) within (-1, 1), both float32.
+
+    Kornia's `rgb_to_lab`, scaled; on a CPU the same formulas (within 1e-5) in less than half the time, piece by piece
+    so that what lies between stays in the processor's cache. ``out`` takes the result where no gradient is wanted.
+    """
+    assert rgb.is_floating_point(), f"expected float RGB in [0, 1], got {rgb.dtype}"
+    if torch.compiler.is_compiling() or rgb.device.type != "cpu":
+        l, ab = _rgb_to_l_ab_by_planes(rgb)
+        return (l, ab) if out is None else (out[0].copy_(l), out[1].copy_(ab))
+    if rgb.dtype != torch.float32 or (rgb.requires_grad and torch.is_grad_enabled()):
+        lab = rgb_to_lab(rgb)
+        l, ab = lab[:, :1] / L_SCALE, lab[:, 1:] / AB_SCALE
+        return (l, ab) if out is None else (out[0].copy_(l), out[1].copy_(ab))
+    count, _, height, width = rgb.shape
+    if out is None:
+        out = rgb.new_empty(count, 1, height, width), rgb.new_empty(count, 2, height, width)
+    batch = max(1, _CACHED_PIXELS // max(1, height * width))
+    rows = max(1, _CACHED_PIXELS // max(1, batch * width))
+    pieces = (
+        (a.split(rows, 2) for a in whole) for whole in zip(*(x.split(batch) for x in (rgb.detach(), *out)), strict=True)
+    )
+    for piece in pieces:
+        for colours, l, ab in zip(*piece, strict=True):
+            _convert(colours, l, ab)
+    return out
+
+
+def _convert(rgb: Tensor, l: Tensor, ab: Tensor) -> None:
+    """Kornia's `rgb_to_lab` with as few passes as PyTorch's operators allow; ``l`` and ``ab`` take the result.
+
+    Each of the two curves is a power above a threshold and a line below it. Both parts are computed everywhere, one
+    with what lies below cut off and one with what lies above: their sum needs neither masks nor log(0). exp and log
+    are MKL's, four times as fast as PyTorch's pow.
+    """
+    bend, slope = 0.04045, 1 / 12.92
+    cut = torch.clamp(rgb, max=bend, out=torch.empty_like(rgb, memory_format=torch.contiguous_format)).sub_(bend)
+    part = torch.clamp(rgb, min=bend, out=torch.empty_like(cut))
+    linear = part.add_(0.055).mul_(1 / 1.055).log_().mul_(2.4).exp_().add_(cut, alpha=slope)
+    red, green, blue = linear.unbind(1)
+    xyz = cut
+    for plane, (r, g, b) in zip(xyz.unbind(1), _RGB_TO_XYZ, strict=True):
+        torch.mul(red, r, out=plane).add_(green, alpha=g).add_(blue, alpha=b)
+    bend, slope = 0.008856, 7.787
+    part = torch.clamp(xyz, min=bend, out=linear)
+    root = part.log_().mul_(1 / 3).exp_().add_(xyz.clamp_(max=bend).sub_(bend), alpha=slope)
+    torch.mul(root[:, 1:2], 116 / L_SCALE, out=l).sub_(16 / L_SCALE)
+    torch.sub(root[:, :2], root[:, 1:], out=ab)
+    ab[:, 0].mul_(500 / AB_SCALE)
+    ab[:, 1].mul_(200 / AB_SCALE)
 
 
 def _rgb_to_l_ab_by_planes(rgb: Tensor) -> tuple[Tensor, Tensor]:

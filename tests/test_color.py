@@ -25,8 +25,32 @@ def test_lab_equals_scikit_image():
 def test_scales_are_the_references():
     rgb = random_rgb(1, 3, 8, 8)
     lab, (l, ab) = rgb_to_lab(rgb), rgb_to_l_ab(rgb)
-    torch.testing.assert_close(l, lab[:, :1] / 100)
-    torch.testing.assert_close(ab, lab[:, 1:] / 128)
+    torch.testing.assert_close((l, ab), (lab[:, :1] / 100, lab[:, 1:] / 128), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 17, 23), (3, 3, 300, 257), (0, 3, 8, 8), (1, 3, 1, 200_000)])
+def test_the_fast_conversion_of_a_cpu_is_kornias(shape: tuple[int, ...]):
+    rgb = random_rgb(*shape)
+    rgb[..., ::2] *= 0.06  # dark: both sides of both curves' bends
+    rgb[..., :1], rgb[..., -1:] = 0, 1
+    lab = rgb_to_lab(rgb)
+    plain = lab[:, :1] / 100, lab[:, 1:] / 128
+    kept = rgb.clone()
+    torch.testing.assert_close(rgb_to_l_ab(rgb), plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rgb, kept, atol=0, rtol=0)  # the colours given are not worked in
+    channels_last = rgb.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(rgb_to_l_ab(channels_last), plain, atol=1e-5, rtol=0)
+    for i in range(len(rgb)):  # whatever a picture shares its batch with
+        alone = rgb_to_l_ab(rgb[i : i + 1])
+        torch.testing.assert_close(alone, tuple(x[i : i + 1] for x in rgb_to_l_ab(rgb)), atol=1e-6, rtol=0)
+
+
+def test_the_conversion_has_a_gradient():
+    rgb = random_rgb(1, 3, 5, 5).requires_grad_()
+    l, ab = rgb_to_l_ab(rgb)
+    (l.sum() + ab.square().sum()).backward()
+    assert rgb.grad is not None and rgb.grad.abs().min() > 0
+    torch.testing.assert_close(rgb_to_l_ab(rgb.detach()), (l.detach(), ab.detach()), atol=1e-5, rtol=0)
 
 
 def test_every_uint8_colour_of_a_dense_sample_comes_back():

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from colorize.color import rgb_to_l_ab, to_float
+from colorize.color import rgb_to_l_ab, rgb_to_lab, to_float
 from colorize.data.datamodule import PhotoDataModule, PictureSampler
 from colorize.data.folder import find_pictures, load_pictures, split_set
 from colorize.data.store import open_pictures, report_grey
@@ -227,6 +228,33 @@ class TestHook:
         out = module(photos).augmented(ramp, 0, 0, 0)
         assert out.min() >= 0.2 - 1e-6  # zero padding would be darker
         assert (out[..., 48:].mean((1, 2, 3)) > out[..., :16].mean((1, 2, 3))).all()
+
+    @pytest.mark.parametrize("flip", [0.0, 0.5])
+    def test_the_fast_path_of_a_cpu_is_the_plain_one(self, flip: float, rendered: Path):
+        # 9 pictures of 200 x 200: pieces of 3. Smooth pictures and noise, on which rounded coordinates show most.
+        files = find_pictures(rendered / "train") + find_pictures(rendered / "test")
+        smooth, _ = load_pictures(files, 200)
+        data = PhotoDataModule("beach", str(rendered), size=200, flip=flip)
+        for rgb, bound in (smooth, 2e-5), (torch.randint(256, smooth.shape, dtype=torch.uint8), 2e-4):
+            for step in range(3):
+                plain = rgb_to_lab(data.augmented(to_float(rgb), 0, step, 0))
+                l, ab = data.augmented_l_ab(rgb, 0, step, 0)
+                torch.testing.assert_close(l, plain[:, :1] / 100, atol=bound, rtol=0)
+                torch.testing.assert_close(ab, plain[:, 1:] / 128, atol=bound, rtol=0)
+        still = rgb_to_l_ab(to_float(rgb))[0]
+        assert (l - still).abs().mean() > 0.01  # something was done at all
+
+    def test_a_training_batch_is_augmented_by_epoch_step_and_rank(self, rendered: Path, train, monkeypatch):
+        seen = []
+        plain = PhotoDataModule.augmented_l_ab
+
+        def spy(self, pictures: torch.Tensor, *when: int):
+            seen.append(when)
+            return plain(self, pictures, *when)
+
+        monkeypatch.setattr(PhotoDataModule, "augmented_l_ab", spy)
+        train("dataset=beach", *TINY, "dataset.steps_per_epoch=2", "dataset.epochs=2")
+        assert seen == [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
 
     def test_mean_colour_of_the_training_pictures(self, photos: Path):
         data = module(photos)

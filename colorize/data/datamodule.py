@@ -25,6 +25,7 @@ from colorize.data.duplicates import near_duplicates
 from colorize.data.folder import Split, split_set
 from colorize.data.on_device import send, warp_to_l_ab
 from colorize.data.store import CACHES, Pictures, Rows, choose_cache, fits_on, in_memory, open_pictures, report_grey
+from colorize.data.warp import warped_l_ab
 
 log = logging.getLogger(__name__)
 
@@ -343,19 +344,18 @@ class PhotoDataModule(L.LightningDataModule):
             return self.augment(rgb).clamp(0.0, 1.0)
 
     def augmented_l_ab(self, pictures: Tensor, epoch: int, step: int, rank: int) -> tuple[Tensor, Tensor]:
-        """uint8 RGB (B, 3, H, W) -> l (B, 1, H, W) and ab (B, 2, H, W) of `augmented`.
+        """uint8 RGB (B, 3, H, W) -> l (B, 1, H, W) and ab (B, 2, H, W) of `augmented`, nearer to float64.
 
-        On a GPU, or compiled, without Kornia's steps on the device: what is drawn becomes one small matrix a picture
-        on the CPU, for some steps at once, and the CPU waits for nothing.
+        What is drawn becomes one small matrix a picture, on the CPU and for some steps at once, so that a GPU's host
+        waits for nothing; mirroring and warping are then one step instead of Kornia's two.
         """
-        if pictures.device.type == "cpu" and not self.compiled:
-            return rgb_to_l_ab(self.augmented(to_float(pictures), epoch, step, rank))
         first = step - step % _AHEAD
         when = (epoch, first, rank, pictures.device, *pictures.shape)
         if when != self._ahead[0]:
             maps = self._maps(pictures.shape, [(epoch, at, rank) for at in range(first, first + _AHEAD)])
             self._ahead = when, send(maps, pictures.device)
-        return self._warp(pictures, self._ahead[1][step - first])
+        warp = warped_l_ab if pictures.device.type == "cpu" and not self.compiled else self._warp
+        return warp(pictures, self._ahead[1][step - first])
 
     def _maps(self, shape: torch.Size, steps: list[tuple[int, int, int]]) -> Tensor:
         """What `augmented` draws for (epoch, step, rank)s, as maps (steps, B, 2, 3) for `warp_to_l_ab`, on the CPU."""
