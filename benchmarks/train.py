@@ -59,9 +59,12 @@ def recipe(
     pictures = torch.randint(256, (cfg.dataset.batch_size, 3, size, size), dtype=torch.uint8)
     data._pictures, data.prepare_data = {"train": in_memory(pictures)}, lambda: None
 
+    steps = itertools.count()  # draws are made for some steps at once: the same step again would be for nothing
+
     def batch() -> dict[str, Any]:
-        l, ab = data.augmented_l_ab(pictures, 0, 0, 0)
-        return {"l": data.degraded(l, 0, 0, 0), "ab": ab}
+        when = (0, next(steps), 0)
+        l, ab = data.augmented_l_ab(pictures, *when)
+        return {"l": data.degraded(l, *when), "ab": ab}
 
     def step(batch: dict[str, Any]) -> None:
         optimizer.zero_grad()
