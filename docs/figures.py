@@ -14,7 +14,7 @@ from colorize.data.scenes import render
 from colorize.pipeline import Colorizer
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 IMAGES = Path(__file__).parent / "img"
 
