@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint reproduce bench-peer clean
+.PHONY: help setup demo test test-slow docs lint reproduce bench-peer clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -24,8 +24,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## train a small network (about two minutes on 2 cores), colour pictures and a GIF
 	@$(BIN)/python -m colorize.demo
 
-test: $(READY) ## the whole test suite, as CI runs it
-	@$(BIN)/python -m pytest
+test: $(READY) ## the test suite, as CI runs it (about ten minutes on 2 cores)
+	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-slow: $(READY) ## the tests that are left out of it: kills, wheels, real launchers
+	@$(BIN)/python -m pytest -m slow
+
+docs: $(READY) ## the documentation's site, in build/site
+	@$(BIN)/python -m mkdocs build --strict
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

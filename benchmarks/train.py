@@ -11,6 +11,7 @@ Keras' fit. It is all noise: times do not depend on what is shown. Medians over 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import sys
 import time

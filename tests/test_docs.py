@@ -1,4 +1,4 @@
-"""Every command of README and the documentation is run, on something small in place of what it names; the site builds."""
+"""Every command of README and the documentation runs, on something small in place of what it names; the site builds."""
 
 from __future__ import annotations
 
