@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -89,7 +91,8 @@ def small(name: str, arguments: list[str]) -> list[str]:
     if name == "train":
         extra = [*SMALL, "dataset.scene_counts=[4,2]"]
     else:
-        extra = ["overwrite=true"] if name in ("predict", "gif") else []
+        overwrite = {"predict": "overwrite=true", "gif": "overwrite=true", "__main__": "--overwrite"}
+        extra = [overwrite[name]] if name in overwrite else []
     return [setting for setting in extra if setting.partition("=")[0] not in given]
 
 
@@ -102,9 +105,12 @@ def test_a_command_of_the_documentation_runs(
     for placeholder, value in {"=SET": "=beach", "=SEED": "=0"}.items():
         command = command.replace(placeholder, value)
     program, *arguments = shlex.split(command)
-    assert program == "python" and arguments[0] == "-m", f"{page}: {command}: neither ours nor in NOT_OURS"
-    name = arguments[1].removeprefix("colorize.")
-    arguments = arguments[2:]
+    if program == "colorize":
+        name = "__main__"
+    else:
+        assert program == "python" and arguments[0] == "-m", f"{page}: {command}: neither ours nor in NOT_OURS"
+        name = arguments[1].removeprefix("colorize.")
+        arguments = arguments[2:]
     monkeypatch.chdir(prepared)
     monkeypatch.setattr(sys, "argv", [name, *arguments, *small(name, arguments)])
     try:
@@ -143,3 +149,13 @@ def test_the_figures_are_made_by_the_code(tmp_path: Path, monkeypatch: pytest.Mo
             np.asarray(Image.open(folder / f"{name}.png").convert("RGB")) for folder in (tmp_path, ROOT / "docs/img")
         )
         assert abs(made.shape[0] - kept.shape[0]) < 20 and abs(made.mean() - kept.mean()) < 5
+
+
+def test_the_notebook_runs_from_top_to_bottom() -> None:
+    notebook = json.loads((ROOT / "docs/colorize.ipynb").read_text(encoding="utf-8"))
+    assert all(not cell.get("outputs") for cell in notebook["cells"]), "kept without outputs"
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    for cell in code:
+        exec(compile(cell, "colorize.ipynb", "exec"), names)
+    assert np.asarray(names["coloured"]).std(axis=2).mean() > 2, "in colour"
