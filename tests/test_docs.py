@@ -25,9 +25,9 @@ from colorize.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-TABLES = {"quality.md", "temporal.md", "scaling.md"}  # written by benchmarks, which are run by their own tests
+TABLES = {"quality.md", "temporal.md", "scaling.md"}  # of benchmarks and clusters, which have their own tests
 
-# What is no command of ours, or sets up what the tests run in.
+# No command of ours, one that sets up what the tests run in, or that asks the network (tests/test_collect.py).
 NOT_OURS = (
     "make ",
     "tensorboard ",
@@ -38,6 +38,8 @@ NOT_OURS = (
     "mkdocs ",
     "docker ",
     "torchrun ",
+    "srun ",
+    "python -m colorize.collect",
     "sbatch ",
 )
 
@@ -82,6 +84,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(checkpoint, folder / name)
     shutil.copytree(checkpoint.parents[3], folder / "outputs/beach")
+    shutil.copytree(checkpoint.parents[1], folder / "outputs/multirun/DATE/0")
     return folder
 
 
@@ -89,7 +92,8 @@ def small(name: str, arguments: list[str]) -> list[str]:
     """Overrides that make a command quick, but for what it says itself."""
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
     if name == "train":
-        extra = [*SMALL, "dataset.scene_counts=[4,2]"]
+        extra = [*SMALL, *([] if "dataset=shards" in arguments else ["dataset.scene_counts=[4,2]"])]
+        extra += ["hydra.sweeper.n_trials=2"] if "hparams_search=optuna" in arguments else []
     else:
         overwrite = {"predict": "overwrite=true", "gif": "overwrite=true", "__main__": "--overwrite"}
         extra = [overwrite[name]] if name in overwrite else []
