@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -122,8 +122,13 @@ class Colorizer:
         return state
 
     @torch.inference_mode()
-    def colour(self, rgb: Tensor, temporal: Temporal | None = None) -> Tensor:
-        """uint8 RGB (B, 3, H, W) -> the same, coloured. Raises ValueError where the network gives no finite number."""
+    def colour(
+        self, rgb: Tensor, temporal: Temporal | None = None, adjust: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """uint8 RGB (B, 3, H, W) -> the same, coloured. Raises ValueError where the network gives no finite number.
+
+        ``adjust`` has its way with the network's ab, see `colorize.hints`.
+        """
         # At full size there is never more than the lightness, the result and a strip of anything else: colour
         # conversion holds dozens of bytes for each pixel.
         count, _, height, width = rgb.shape
@@ -131,7 +136,10 @@ class Colorizer:
         l = rgb.new_empty(count, 1, height, width, dtype=torch.float32)
         for part, into in zip(rgb.split(rows, dim=2), l.split(rows, dim=2), strict=True):
             into.copy_(rgb_to_l_ab(to_float(part))[0])
-        enlarged = self._enlarge(self._small_ab(l, temporal), height, width, rows)
+        small, saturation = self._small_ab(l, temporal), self.saturation
+        if adjust is not None:
+            small, saturation = adjust(l, small * saturation), 1.0
+        enlarged = self._enlarge(small, height, width, rows, saturation)
         out = torch.empty_like(rgb)
         for part, ab, into in zip(l.split(rows, dim=2), enlarged, out.split(rows, dim=2), strict=True):
             into.copy_(to_uint8(l_ab_to_rgb(part, ab)))
@@ -141,7 +149,7 @@ class Colorizer:
     def predict_ab(self, l: Tensor, temporal: Temporal | None = None) -> Tensor:
         """l (B, 1, H, W) in [0, 1], any H and W -> ab (B, 2, H, W) in (-1, 1)."""
         height, width = l.shape[-2:]
-        return next(self._enlarge(self._small_ab(l, temporal), height, width, height))
+        return next(self._enlarge(self._small_ab(l, temporal), height, width, height, self.saturation))
 
     def _small_ab(self, l: Tensor, temporal: Temporal | None) -> Tensor:
         """l of any size -> ab (B, 2, h, w) at the size the network works at."""
@@ -153,7 +161,7 @@ class Colorizer:
         # At the size the network works at, the flow costs little beside it.
         return ab if temporal is None else temporal(small, ab)
 
-    def _enlarge(self, ab: Tensor, height: int, width: int, rows: int) -> Iterator[Tensor]:
+    def _enlarge(self, ab: Tensor, height: int, width: int, rows: int, saturation: float) -> Iterator[Tensor]:
         """ab (B, 2, h, w) -> strips (B, 2, rows, width) of the whole (B, 2, height, width), bicubic, saturated."""
         wide = F.interpolate(ab, (ab.shape[2], width), mode="bicubic", align_corners=False, antialias=True)
         sources, weights = (x.to(ab.device) for x in _row_mixture(ab.shape[2], height))
@@ -162,7 +170,7 @@ class Colorizer:
             for tap in range(source.shape[1]):  # one after the other, so that a row is the same in every strip
                 term = wide.index_select(2, source[:, tap]).mul_(weight[:, tap, None])
                 strip = term if tap == 0 else strip.add_(term)
-            yield strip.mul_(self.saturation).clamp_(-1, 1)
+            yield strip.mul_(saturation).clamp_(-1, 1)
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         stride = self.model.stride
