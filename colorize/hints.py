@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,11 +15,15 @@ from torch import Tensor
 
 from colorize.color import AB_SCALE, L_SCALE, clamp_to_gamut, rgb_to_l_ab
 
+if TYPE_CHECKING:
+    from colorize.pipeline import Colorizer
+
 Adjust = Callable[[Tensor, Tensor], Tensor]  # l (1, 1, H, W) and the network's ab (1, 2, h, w) -> ab (1, 2, h', w')
 
 GUIDE = 384  # longest side in pixels of the picture that regions are found in: more is slower, and no better
 REACH = 8.0  # what a path from a hint may cost until its colour fades: units of L climbed, and the way itself
 WAY = 12.0  # cost of crossing the whole picture where nothing is in the way
+UNLIKE = 0.3  # what a unit of L costs by which a place differs from the hint's: some edges are soft
 NOISE = 0.7  # units of L between neighbours that are no edge, after smoothing: grain, grass
 TINT = 0.5  # units of the network's own ab count so much beside those of L
 _PASSES = 12  # sweeps in four directions; few paths bend more often
@@ -33,7 +37,7 @@ class Hint(NamedTuple):
     rgb: tuple[int, int, int]  # 0 to 255; hue and chroma are taken from it, lightness from the picture
 
 
-def parse_hints(hints: Sequence[Any]) -> list[Hint]:
+def parse_hints(hints: Sequence[Any] | None) -> list[Hint]:
     """Hints as people write them.
 
     Args:
@@ -43,6 +47,8 @@ def parse_hints(hints: Sequence[Any]) -> list[Hint]:
     Raises:
         ValueError: something else.
     """
+    if hints is None:
+        return []
     if isinstance(hints, str) or not isinstance(hints, Sequence):
         raise ValueError(f'hints={hints} must be a list, like hints=["10,20,#aa3311"]')
     return [_parse(hint) for hint in hints]
@@ -76,22 +82,28 @@ def check_hints(hints: Sequence[Hint], width: int, height: int) -> None:
             )
 
 
+def colour_picture(colorizer: Colorizer, rgb: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:
+    """Colour a picture uint8 (H, W, 3), as the hints say. Raises ValueError for a hint that is outside it."""
+    if not hints:
+        return colorizer(rgb)
+    check_hints(hints, rgb.shape[1], rgb.shape[0])
+    picture = torch.tensor(rgb, device=colorizer.device).permute(2, 0, 1)[None]
+    return colorizer.colour(picture, adjust=with_hints(hints))[0].permute(1, 2, 0).cpu().numpy()
+
+
 def with_hints(hints: Sequence[Hint]) -> Adjust:
     """What `colorize.pipeline.Colorizer.colour` does to the network's ab for the sake of hints.
 
     A hint's region is what can be reached from it without climbing over edges of lightness: the geodesic distance of
     Criminisi et al., "Geodesic image and video editing", TOG 2010, over smoothed l and the network's own ab, found by
-    sweeps in four directions. In it the hint's ab takes the place of the network's, and fades out where the distance
+    sweeps in four directions, and more where lightness is another. In it the hint's ab takes the place of the network's, and fades out where the distance
     grows; between two hints each place takes mostly after the nearer one, so a hint with the colour that is there
     already shields its region from another. At the hint itself the colour is the hint's, as far as sRGB has it at the
     picture's lightness.
-
-    Raises (when called): ValueError for a hint outside the picture.
     """
 
     def adjust(l: Tensor, ab: Tensor) -> Tensor:
         height, width = l.shape[-2:]
-        check_hints(hints, width, height)
         scale = min(1.0, GUIDE / max(height, width))
         size = max(1, round(height * scale)), max(1, round(width * scale))
         guide_l = F.interpolate(l, size, mode="bilinear", antialias=True)
@@ -111,7 +123,8 @@ def with_hints(hints: Sequence[Hint]) -> Adjust:
 
 def _distances(l: Tensor, ab: Tensor, points: Sequence[tuple[int, int]]) -> np.ndarray:
     """Geodesic distance of every pixel from each point (row, column): float32 (points, H, W)."""
-    lightness = cv2.bilateralFilter(np.ascontiguousarray((l[0, 0] * L_SCALE).cpu().numpy()), 9, 12.0, 4.0)
+    lightness = np.ascontiguousarray((l[0, 0] * L_SCALE).cpu().numpy())
+    lightness = cv2.bilateralFilter(cv2.medianBlur(lightness, 5), 11, 18.0, 5.0)  # edges without the texture
     tint = (ab[0] * (AB_SCALE * TINT)).cpu().numpy()
     guide = np.concatenate([lightness[None], tint])
     _, height, width = guide.shape
@@ -138,7 +151,8 @@ def _distances(l: Tensor, ab: Tensor, points: Sequence[tuple[int, int]]) -> np.n
         _sweep(distance.transpose(0, 2, 1), [part.T for part in right])
         if np.array_equal(before, distance):
             break
-    return distance
+    differs = np.stack([np.abs(lightness - lightness[row, column]) for row, column in points])
+    return np.where(distance > 0, distance + UNLIKE * differs, 0)
 
 
 def _sweep(distance: np.ndarray, ahead: Sequence[np.ndarray]) -> None:

@@ -8,7 +8,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from colorize import cli
 
@@ -28,12 +28,16 @@ def predict(cfg: DictConfig) -> list[Path]:
     if not isinstance(cfg.max_pixels, int) or cfg.max_pixels < 1:
         raise ValueError(f"max_pixels={cfg.max_pixels} must be a whole number from 1 up")
     from colorize.checkpoint import choose_checkpoint
+    from colorize.hints import colour_picture, parse_hints
     from colorize.media import MediaError, read_picture, write_picture
     from colorize.pipeline import Colorizer
     from colorize.plan import plan
     from colorize.progress import track
 
     jobs = plan(str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite)
+    hints = parse_hints(OmegaConf.to_container(cfg.hints) if OmegaConf.is_config(cfg.hints) else cfg.hints)
+    if hints and len(jobs) > 1:
+        raise ValueError(f"hints= are places in one picture, and input={cfg.input} is {len(jobs)}: name one picture")
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
     written, failed = [], []
@@ -41,7 +45,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         try:
             picture = read_picture(source, max_pixels=cfg.max_pixels)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_picture(target, replace(picture, rgb=colorizer(picture.rgb)))
+            write_picture(target, replace(picture, rgb=colour_picture(colorizer, picture.rgb, hints)))
             written.append(target)
         except (MediaError, OSError) as error:
             failed.append(cli.one_line(error) or str(error))
