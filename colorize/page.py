@@ -31,6 +31,7 @@ def build(studio: Studio, max_waiting: int, max_bytes: int) -> FastAPI:
     theme = gr.themes.Soft(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )  # plain names: Gradio's own are fetched from elsewhere
+    theme.set(**_CONTRAST)
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(
             "# Colorize\nColour for greyscale photographs, GIFs and clips. Everything happens on the computer that runs "
@@ -64,16 +65,56 @@ def build(studio: Studio, max_waiting: int, max_bytes: int) -> FastAPI:
         mcp_server=False,
         theme=theme,
         css=_CSS,
-        head=f'<meta name="description" content="{_TITLE}: colour for greyscale photographs, GIFs and clips">',
+        head=_HEAD,
     )
 
 
-# Gradio's grey for small print is too pale to be read on white.
+# Gradio's own are too pale to be read: WCAG 2 asks for a contrast of 4.5 to 1.
+_CONTRAST = {
+    "body_text_color_subdued": "#4b5563",
+    "body_text_color_subdued_dark": "#c3c8d1",
+    "block_info_text_color": "#4b5563",
+    "block_info_text_color_dark": "#c3c8d1",
+    "block_label_text_color": "*primary_800",
+    "block_title_text_color": "*primary_800",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_dark": "*primary_700",
+    "color_accent": "*primary_700",
+    "link_text_color": "*primary_700",
+    "link_text_color_dark": "*primary_300",
+}
 _CSS = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto; }
-:root { --body-text-color-subdued: #4b5563; --block-info-text-color: #4b5563; }
-.dark { --body-text-color-subdued: #c3c8d1; --block-info-text-color: #c3c8d1; }
+.gradio-container button { overflow-wrap: anywhere; }
+.dark button[role=tab][aria-selected=true], .dark .file-preview a { color: var(--primary-300); }
 """
+
+
+# What Gradio's slider lacks: words for the two pictures, and arrow keys. Its handle follows a mouse, so keys play one.
+_HEAD = """<meta name="description" content="Colour for greyscale photographs, GIFs and clips">
+<script>
+new MutationObserver(() => {
+  document.querySelectorAll("#slider img").forEach((image, after) => {
+    const words = after ? "The picture in colour" : "The picture as it was";
+    if (image.alt !== words) image.alt = words;
+  });
+  const handle = document.querySelector("#slider [data-testid=slider]");
+  if (!handle || handle.tabIndex === 0) return;
+  handle.tabIndex = 0;
+  handle.setAttribute("aria-label", "Line between before and after: arrow keys move it");
+  handle.setAttribute("role", "separator");
+  handle.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -20, ArrowRight: 20 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const box = handle.getBoundingClientRect(), x = box.x + box.width / 2, clientY = box.y + box.height / 2;
+    const play = (target, type, clientX) =>
+      target.dispatchEvent(new MouseEvent(type, { clientX, clientY, bubbles: true, view: window }));
+    play(handle, "mousedown", x); play(window, "mousemove", x + step); play(window, "mouseup", x + step);
+  });
+}).observe(document.documentElement, { childList: true, subtree: true });
+</script>"""
 
 
 def _one(studio: Studio, settings: list[Any]) -> None:
@@ -84,7 +125,7 @@ def _one(studio: Studio, settings: list[Any]) -> None:
             again = gr.Button("Colour again", interactive=False)
         with gr.Column(scale=2, min_width=320):
             slider = gr.ImageSlider(
-                label="Before and after: drag the line", type="filepath", interactive=False, elem_id="slider"
+                label="Before and after: drag the line", type="filepath", interactive=False, elem_id="slider", show_label=False
             )
             with gr.Row(visible=False) as moving:
                 before_moving = gr.Image(label="Before", type="filepath", interactive=False, alt_text="The clip in grey")
@@ -92,7 +133,7 @@ def _one(studio: Studio, settings: list[Any]) -> None:
             with gr.Row(visible=False) as playing:
                 before_playing = gr.Video(label="Before", interactive=False)
                 after_playing = gr.Video(label="After", interactive=False)
-            download = gr.DownloadButton("Download", variant="primary", interactive=False)
+            download = gr.DownloadButton("Download", variant="primary", interactive=False, elem_id="download")
             said = gr.Markdown(visible=False)
     with gr.Accordion("Colours of your own", open=True, visible=False) as hinting:
         gr.Markdown("Pick a colour, then click where it belongs: the region around follows. Lightness stays.")
@@ -108,6 +149,7 @@ def _one(studio: Studio, settings: list[Any]) -> None:
             with gr.Column(scale=2, min_width=320):
                 board = gr.Image(
                     label="Click where the colour belongs",
+                    show_label=False,
                     interactive=False,
                     buttons=[],
                     format="jpeg",
@@ -179,7 +221,7 @@ def _shown(done: Done, hints: list[Hint]) -> list[Any]:
         gr.Row(visible=playing),
         before if playing else None,
         after if playing else None,
-        gr.DownloadButton(f"Download {done.path.name}", value=str(done.path), interactive=True),
+        gr.DownloadButton(value=str(done.path), interactive=True),
         gr.Markdown(lost if done.lost else "", visible=bool(done.lost)),
         gr.Accordion(visible=picture),
         mark(done.after, hints, done.size) if picture else None,

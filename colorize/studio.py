@@ -207,9 +207,8 @@ def render_examples(folder: Path) -> list[Path]:
         paths.append(folder / f"{name}.jpg")
         write_picture(paths[-1], Picture(grey, None, {}))
     frames = [np.asarray(Image.fromarray(f).convert("L").convert("RGBA")) for f in scenes.render_waves(16)]
-    palette = gif_palette(np.concatenate([frame[..., :3].reshape(-1, 3)[::16] for frame in frames]))
     paths.append(folder / "waves.gif")
-    write_gif(paths[-1], iter(frames), palette=palette, durations=[80] * len(frames), loop=0)
+    write_gif(paths[-1], iter(frames), palette=gif_palette(frames), durations=[80] * len(frames), loop=0)
     return paths
 
 
