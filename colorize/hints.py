@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Adjust = Callable[[Tensor, Tensor], Tensor]  # l (1, 1, H, W) and the network's ab (1, 2, h, w) -> ab (1, 2, h', w')
 
 GUIDE = 384  # longest side in pixels of the picture that regions are found in: more is slower, and no better
-REACH = 8.0  # what a path from a hint may cost until its colour fades: units of L climbed, and the way itself
-WAY = 12.0  # cost of crossing the whole picture where nothing is in the way
+REACH = 7.0  # what a path from a hint may cost until its colour fades: units of L climbed, and the way itself
+WAY = 20.0  # cost of crossing the whole picture where nothing is in the way
 UNLIKE = 0.3  # what a unit of L costs by which a place differs from the hint's: some edges are soft
 NOISE = 0.7  # units of L between neighbours that are no edge, after smoothing: grain, grass
-TINT = 0.5  # units of the network's own ab count so much beside those of L
+TINT = 1.0  # units of the network's own ab count so much beside those of L
 _PASSES = 12  # sweeps in four directions; few paths bend more often
 
 

@@ -38,7 +38,7 @@ def build(studio: Studio, max_waiting: int, max_bytes: int) -> FastAPI:
             "this page; files are deleted after a while."
         )
         with gr.Accordion("Settings", open=False), gr.Row():
-            strength = gr.Slider(0, 2, 1, step=0.05, label="Strength of colour", info="0 is grey, 1 what suits")
+            strength = gr.Slider(0, 2, 1, step=0.05, label="Strength", info="of the colours: 0 is grey, 1 what suits")
             weights = gr.Dropdown(list(studio.weights), label="Weights", info="the network that colours")
             size = gr.Dropdown(_SIZES, value=0, label="Working size", info="of the network; yours stays as it is")
             temporal = gr.Dropdown(
@@ -144,8 +144,8 @@ def _one(studio: Studio, settings: list[Any]) -> None:
                     label="Places", lines=4, info="x,y,colour, one a line, in pixels from the top left", elem_id="places"
                 )
                 with gr.Row():
-                    undo = gr.Button("Take back the last", min_width=120)
-                    use = gr.Button("Colour with these", variant="primary", min_width=120)
+                    undo = gr.Button("Undo", min_width=120)
+                    use = gr.Button("Apply", variant="primary", min_width=120)
             with gr.Column(scale=2, min_width=320):
                 board = gr.Image(
                     label="Click where the colour belongs",

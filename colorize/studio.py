@@ -22,6 +22,7 @@ from colorize.hints import Hint, colour_picture
 from colorize.media import (
     CLIP_SUFFIXES,
     PICTURE_SUFFIXES,
+    MediaError,
     Picture,
     gif_palette,
     is_single,
@@ -97,7 +98,12 @@ class Studio:
         if source.suffix.lower() not in {*PICTURE_SUFFIXES, *CLIP_SUFFIXES}:
             raise ValueError(f"{source.name} is no picture or clip; these are: {kinds()}")
         progress(0.02, "Reading")
-        animation = read_animation(source, max_pixels=self.max_pixels)
+        try:
+            animation = read_animation(source, max_pixels=self.max_pixels)
+        except MediaError:
+            if source.suffix.lower() in PICTURE_SUFFIXES:
+                read_picture(source, max_pixels=self.max_pixels)  # what is wrong with it as a picture says more
+            raise
         folder = self.new_folder()
         target = folder / f"{source.stem}_color{source.suffix}"
         if is_single(animation):
