@@ -52,6 +52,9 @@ def build(studio: Studio, max_waiting: int, max_bytes: int) -> FastAPI:
             _one(studio, settings)
         with gr.Tab("Many files"):
             _many(studio, settings)
+    # Gradio refuses paths that were not uploaded only once it believes that it was launched, which mounting leaves out:
+    # without this line whoever sees the page could have any picture of this machine.
+    blocks.has_launched = True
     blocks.queue(max_size=max_waiting, default_concurrency_limit=2, api_open=False)
     return gr.mount_gradio_app(
         FastAPI(title=_TITLE, openapi_url=None),
