@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from colorize import cli
@@ -65,9 +66,11 @@ def server(cfg: DictConfig) -> Iterator[tuple[Any, socket.socket]]:
         from colorize import page
     except ImportError as error:
         raise ValueError(f"the page needs Gradio ({error}): pip install 'colorize[app]'") from error
+    from colorize.malloc import share_freed_memory
     from colorize.pipeline import pick_device
     from colorize.studio import Studio, available_weights
 
+    share_freed_memory()
     weights = available_weights(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     pick_device(cfg.device)
     try:
@@ -79,6 +82,7 @@ def server(cfg: DictConfig) -> Iterator[tuple[Any, socket.socket]]:
     ended = threading.Event()
     try:
         studio = Studio(folder, weights, cfg.device, cfg.max_pixels, cfg.time_limit)
+        studio.colorizer()(np.zeros((64, 64, 3), np.uint8))  # the first is slow: not while someone waits
         served = page.build(studio, max_waiting=cfg.queue, max_bytes=cfg.max_megabytes * 2**20)
         keep = {path for path in folder.rglob("*")}  # the examples
         sweeping = threading.Thread(target=_sweep, args=(folder, keep, cfg.keep_minutes * 60, ended), daemon=True)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from PIL import ImageColor
 
 from colorize.hints import Hint, parse_hints
+from colorize.malloc import give_freed_memory_back
 from colorize.studio import Done, Studio, kinds, mark, modes, render_examples, say
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,8 @@ def _one(studio: Studio, settings: list[Any]) -> None:
             )
         except Exception as error:
             raise _error(error, source) from error
+        finally:
+            give_freed_memory_back()
         return _shown(done, hints)
 
     def clicked(places: str, color: str, size: tuple[int, int], board: Any, event: gr.SelectData) -> str:
@@ -273,6 +276,8 @@ def _many(studio: Studio, settings: list[Any]) -> None:
             )
         except Exception as error:
             raise _error(error, Path(files[0])) from error
+        finally:
+            give_freed_memory_back()
         lines = [f"{len(files) - len(failed)} of {len(files)} are in the zip.", *(f"- {line}" for line in failed)]
         return str(path), "\n".join(lines)
 
