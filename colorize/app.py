@@ -1,4 +1,4 @@
-"""python -m colorize.app          a page in your browser: drop a photograph, a GIF or a clip, and take it away in colour
+"""python -m colorize.app            a page in your browser: drop a photograph, a GIF or a clip, take it away in colour
 python -m colorize.app host=0.0.0.0 port=8080                     for others on your network too
 """
 
@@ -127,7 +127,10 @@ def _sweep(folder: Path, keep: set[Path], age: float, ended: threading.Event) ->
             for path in sorted(folder.rglob("*"), reverse=True):  # what is inside before what it is in
                 if path in keep or path.stat().st_mtime > time.time() - age:
                     continue
-                path.unlink() if path.is_file() else (not any(path.iterdir()) and path.rmdir())
+                if path.is_file():
+                    path.unlink()
+                elif not any(path.iterdir()):
+                    path.rmdir()
         except OSError:  # someone else deleted it, or put something there: next time
             log.debug("%s", traceback.format_exc())
 

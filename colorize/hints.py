@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,7 +36,7 @@ class Hint(NamedTuple):
     rgb: tuple[int, int, int]  # 0 to 255; hue and chroma are taken from it, lightness from the picture
 
 
-def parse_hints(hints: Sequence[Any] | None) -> list[Hint]:
+def parse_hints(hints: Any) -> list[Hint]:
     """Hints as people write them.
 
     Args:
@@ -77,8 +76,8 @@ def check_hints(hints: Sequence[Hint], width: int, height: int) -> None:
     for x, y, rgb in hints:
         if not (0 <= x < width and 0 <= y < height):
             raise ValueError(
-                f"hint {x},{y},#{bytes(rgb).hex()} is outside the picture, which is {width} x {height} pixels: x is from "
-                f"0 to {width - 1}, y from 0 to {height - 1}"
+                f"hint {x},{y},#{bytes(rgb).hex()} is outside the picture, which is {width} x {height} pixels: x is "
+                f"from 0 to {width - 1}, y from 0 to {height - 1}"
             )
 
 
@@ -96,10 +95,10 @@ def with_hints(hints: Sequence[Hint]) -> Adjust:
 
     A hint's region is what can be reached from it without climbing over edges of lightness: the geodesic distance of
     Criminisi et al., "Geodesic image and video editing", TOG 2010, over smoothed l and the network's own ab, found by
-    sweeps in four directions, and more where lightness is another. In it the hint's ab takes the place of the network's, and fades out where the distance
-    grows; between two hints each place takes mostly after the nearer one, so a hint with the colour that is there
-    already shields its region from another. At the hint itself the colour is the hint's, as far as sRGB has it at the
-    picture's lightness.
+    sweeps in four directions, and more where lightness is another. In it the hint's ab takes the place of the
+    network's, and fades out where the distance grows; between two hints each place takes mostly after the nearer one,
+    so a hint with the colour that is there already shields its region from another. At the hint itself the colour is
+    the hint's, as far as sRGB has it at the picture's lightness.
     """
 
     def adjust(l: Tensor, ab: Tensor) -> Tensor:
@@ -156,7 +155,7 @@ def _distances(l: Tensor, ab: Tensor, points: Sequence[tuple[int, int]]) -> np.n
 
 
 def _sweep(distance: np.ndarray, ahead: Sequence[np.ndarray]) -> None:
-    """Hand distances (K, H, W) down row by row, and up again, in place; ``ahead`` (H, W): to the next row's dx -1, 0, 1."""
+    """Hand distances (K, H, W) down row by row, and up, in place; ``ahead`` (H, W): to the next row's dx -1, 0, 1."""
     last = distance.shape[1] - 1
     for y in range(last):
         here, below = distance[:, y], distance[:, y + 1]

@@ -26,7 +26,7 @@ def keep_freed_memory() -> None:
 
 
 def share_freed_memory() -> None:
-    """For a process that serves: few pools for all threads, so that what one freed another takes. Not glibc: nothing."""
+    """For a process that serves: few pools, so that what one thread freed another takes. Not glibc: nothing."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
 

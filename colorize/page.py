@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,8 @@ def build(studio: Studio, max_waiting: int, max_bytes: int) -> FastAPI:
     theme.set(**_CONTRAST)
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(
-            "# Colorize\nColour for greyscale photographs, GIFs and clips. Everything happens on the computer that runs "
-            "this page; files are deleted after a while."
+            "# Colorize\nColour for greyscale photographs, GIFs and clips. Everything happens on the computer that "
+            "runs this page; files are deleted after a while."
         )
         with gr.Accordion("Settings", open=False), gr.Row():
             strength = gr.Slider(0, 2, 1, step=0.05, label="Strength", info="of the colours: 0 is grey, 1 what suits")
@@ -129,11 +128,19 @@ def _one(studio: Studio, settings: list[Any]) -> None:
             again = gr.Button("Colour again", interactive=False)
         with gr.Column(scale=2, min_width=320):
             slider = gr.ImageSlider(
-                label="Before and after: drag the line", type="filepath", interactive=False, elem_id="slider", show_label=False
+                label="Before and after: drag the line",
+                type="filepath",
+                interactive=False,
+                elem_id="slider",
+                show_label=False,
             )
             with gr.Row(visible=False) as moving:
-                before_moving = gr.Image(label="Before", type="filepath", interactive=False, alt_text="The clip in grey")
-                after_moving = gr.Image(label="After", type="filepath", interactive=False, alt_text="The clip in colour")
+                before_moving = gr.Image(
+                    label="Before", type="filepath", interactive=False, alt_text="The clip in grey"
+                )
+                after_moving = gr.Image(
+                    label="After", type="filepath", interactive=False, alt_text="The clip in colour"
+                )
             with gr.Row(visible=False) as playing:
                 before_playing = gr.Video(label="Before", interactive=False)
                 after_playing = gr.Video(label="After", interactive=False)
@@ -145,7 +152,10 @@ def _one(studio: Studio, settings: list[Any]) -> None:
             with gr.Column(scale=1, min_width=300):
                 picker = gr.ColorPicker(value="#b06a30", label="Colour")
                 places = gr.Textbox(
-                    label="Places", lines=4, info="x,y,colour, one a line, in pixels from the top left", elem_id="places"
+                    label="Places",
+                    lines=4,
+                    info="x,y,colour, one a line, in pixels from the top left",
+                    elem_id="places",
                 )
                 with gr.Row():
                     undo = gr.Button("Undo", min_width=120)
@@ -180,7 +190,11 @@ def _one(studio: Studio, settings: list[Any]) -> None:
             hints = parse_hints((places or "").split())
             colorizer = studio.colorizer(weights, strength, size or None)
             done = studio.colour(
-                source, colorizer, temporal=temporal, hints=hints, progress=lambda share, what: progress(share, desc=what)
+                source,
+                colorizer,
+                temporal=temporal,
+                hints=hints,
+                progress=lambda share, what: progress(share, desc=what),
             )
         except Exception as error:
             raise _error(error, source) from error
@@ -194,16 +208,19 @@ def _one(studio: Studio, settings: list[Any]) -> None:
         x, y = int(x * size[0] / width), int(y * size[1] / height)
         return "\n".join([*(places or "").split(), f"{x},{y},{_hex(color)}"])
 
-    # A new file takes the places of the last one away; `places` is told apart from typing by `use`.
+    def arrived(
+        file: str | None,
+        strength: float,
+        weights: str,
+        size: int,
+        temporal: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        """The places of the last file are not those of a new one."""
+        return ["", *colour(file, "", strength, weights, size, temporal, progress)]
+
+    upload.change(arrived, [upload, *settings], [places, *shown], api_visibility="private", **_ONE_AT_A_TIME)
     inputs = [upload, places, *settings]
-    fresh = partial(gr.State, "")
-    upload.change(
-        lambda file, _, *rest, progress=gr.Progress(): ("", *colour(file, "", *rest, progress=progress)),  # noqa: B008
-        [upload, fresh(), *settings],
-        [places, *shown],
-        api_visibility="private",
-        **_ONE_AT_A_TIME,
-    )
     for trigger in (again.click, use.click):
         trigger(colour, inputs, shown, api_visibility="private", **_ONE_AT_A_TIME)
     board.select(clicked, [places, picker, state, board], places, api_visibility="private").success(

@@ -149,7 +149,7 @@ class Colorizer:
     def predict_ab(self, l: Tensor, temporal: Temporal | None = None) -> Tensor:
         """l (B, 1, H, W) in [0, 1], any H and W -> ab (B, 2, H, W) in (-1, 1)."""
         height, width = l.shape[-2:]
-        return next(self._enlarge(self._small_ab(l, temporal), height, width, height, self.saturation))
+        return next(self._enlarge(self._small_ab(l, temporal), height, width, height))
 
     def _small_ab(self, l: Tensor, temporal: Temporal | None) -> Tensor:
         """l of any size -> ab (B, 2, h, w) at the size the network works at."""
@@ -161,8 +161,11 @@ class Colorizer:
         # At the size the network works at, the flow costs little beside it.
         return ab if temporal is None else temporal(small, ab)
 
-    def _enlarge(self, ab: Tensor, height: int, width: int, rows: int, saturation: float) -> Iterator[Tensor]:
+    def _enlarge(
+        self, ab: Tensor, height: int, width: int, rows: int, saturation: float | None = None
+    ) -> Iterator[Tensor]:
         """ab (B, 2, h, w) -> strips (B, 2, rows, width) of the whole (B, 2, height, width), bicubic, saturated."""
+        saturation = self.saturation if saturation is None else saturation
         wide = F.interpolate(ab, (ab.shape[2], width), mode="bicubic", align_corners=False, antialias=True)
         sources, weights = (x.to(ab.device) for x in _row_mixture(ab.shape[2], height))
         for source, weight in zip(sources.split(rows), weights.split(rows), strict=True):

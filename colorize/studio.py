@@ -114,7 +114,8 @@ class Studio:
             write_picture(target, coloured)
             before, after = folder / "before.jpg", folder / "after.jpg"
             if preview:
-                _show(before, picture), _show(after, coloured)
+                _show(before, picture)
+                _show(after, coloured)
             return Done(target, before, after, "picture", animation.size, "")
         if hints:
             raise ValueError("hints are for pictures; take them away to colour a clip")
@@ -145,7 +146,7 @@ class Studio:
     def colour_all(
         self, sources: Sequence[Path], colorizer: Colorizer, temporal: str, progress: Progress
     ) -> tuple[Path, list[str]]:
-        """Colour many files into one zip. Returns it, and a line for each file that failed. Raises ValueError for none."""
+        """Colour many files into one zip. Returns it, and a line for each that failed. Raises ValueError for none."""
         archive = self.new_folder() / "coloured.zip"
         taken: set[str] = set()
         failed = []
@@ -187,7 +188,9 @@ def available_weights(ckpt_path: str | None, weights: str, output_dir: str) -> d
 
 def modes(weights: dict[str, Path]) -> list[str]:
     """Every way to keep colour steady that one of these networks knows."""
-    return list(dict.fromkeys(mode for path in weights.values() for mode in temporal_modes(load_checkpoint(path).model)))
+    return list(
+        dict.fromkeys(mode for path in weights.values() for mode in temporal_modes(load_checkpoint(path).model))
+    )
 
 
 def say(error: Exception, source: Path) -> str:

@@ -63,7 +63,7 @@ def colour(client: Any, uploaded: str, name: str) -> dict[str, Any]:
     (call,) = [c for c in page["dependencies"] if [ids["Photograph, GIF or clip"], "change"] in map(list, c["targets"])]
     session = uuid.uuid4().hex
     file = {"path": uploaded, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-    join = {"data": [file, None, 1, "general", 0, "smooth"], "fn_index": call["id"], "session_hash": session}
+    join = {"data": [file, 1, "general", 0, "smooth"], "fn_index": call["id"], "session_hash": session}
     client.post("/gradio_api/queue/join", json=join).raise_for_status()
     with client.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as lines:
         for line in lines.iter_lines():
