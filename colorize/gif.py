@@ -6,7 +6,7 @@ python -m colorize.gif input=waves.gif weights=last                  by the netw
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,9 @@ from colorize import cli
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from colorize.media import Animation
+    from colorize.pipeline import Colorizer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ def gif(cfg: DictConfig) -> Path:
         if not (isinstance(cfg[name], int) and lowest <= cfg[name] <= highest):
             raise ValueError(f"{name}={cfg[name]} must be a whole number from {lowest} to {highest}")
     from colorize.choice import check_there, choose_checkpoint
-    from colorize.media import batches, check_target, choose_target, read_animation, write_animation
+    from colorize.media import check_target, choose_target, read_animation
     from colorize.progress import track
 
     source = Path(str(cfg.input))
@@ -44,18 +47,61 @@ def gif(cfg: DictConfig) -> Path:
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     check_there(checkpoint)
 
-    # PyTorch takes seconds: what can be refused without it has been.
-    import numpy as np
-
-    from colorize.pipeline import Colorizer
-    from colorize.scene_palettes import scene_palettes
+    from colorize.pipeline import Colorizer  # PyTorch takes seconds: what can be refused without it has been
 
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
     colorizer.new_clip(cfg.temporal)  # refused before anything is written
 
+    target.parent.mkdir(parents=True, exist_ok=True)
+    count = colour_animation(
+        colorizer,
+        animation,
+        target,
+        temporal=cfg.temporal,
+        folder=folder,
+        batch_size=cfg.batch_size,
+        quality=cfg.quality,
+        watch=lambda frames: track(frames, "Colouring", total=len(animation), unit="frames"),
+    )
+    if animation.lost:
+        raise ValueError(f"{source}: {animation.lost}; {count} frames were coloured: {target}")
+    log.info("coloured %d frames of %d x %d: %s", count, *animation.size, target)
+    return target
+
+
+def colour_animation(
+    colorizer: Colorizer,
+    animation: Animation,
+    target: Path,
+    *,
+    temporal: str = "smooth",
+    folder: bool = False,
+    batch_size: int = 8,
+    quality: int = 90,
+    watch: Callable[[Iterator[np.ndarray]], Iterable[np.ndarray]] = iter,
+) -> int:
+    """Colour a clip that is open for reading into a file or folder, whose parent must be there.
+
+    Args:
+        colorizer, temporal: see `Colorizer.new_clip`.
+        folder, quality: see `colorize.media.write_animation`.
+        batch_size: frames coloured at once.
+        watch: is led every coloured frame, to give it on: for progress; what it raises stops the work.
+
+    Returns:
+        The number of frames. ``animation.lost`` says what could not be read.
+
+    Raises:
+        ValueError: a temporal that is unknown or that the network has not what it takes for, or see `write_animation`.
+    """
+    import numpy as np
+
+    from colorize.media import batches, write_animation
+    from colorize.scene_palettes import scene_palettes
+
     def coloured(frames: Iterator[np.ndarray], temporal: str) -> Iterator[np.ndarray]:
         state = colorizer.new_clip(temporal)
-        for batch in batches(frames, cfg.batch_size):
+        for batch in batches(frames, batch_size):
             alpha = batch[..., 3:]  # nothing, of a video
             yield from np.concatenate([colorizer(batch[..., :3], state), alpha], axis=-1)
 
@@ -66,17 +112,13 @@ def gif(cfg: DictConfig) -> Path:
 
     def counted(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         nonlocal count
-        for frame in track(frames, "Colouring", total=len(animation), unit="frames"):
+        for frame in watch(frames):
             count += 1
             yield frame
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    timed = animation.through(lambda frames: counted(coloured(frames, cfg.temporal)))
-    write_animation(target, timed, animation, folder=folder, palette=palette, quality=cfg.quality)
-    if animation.lost:
-        raise ValueError(f"{source}: {animation.lost}; {count} frames were coloured: {target}")
-    log.info("coloured %d frames of %d x %d: %s", count, *animation.size, target)
-    return target
+    timed = animation.through(lambda frames: counted(coloured(frames, temporal)))
+    write_animation(target, timed, animation, folder=folder, palette=palette, quality=quality)
+    return count
 
 
 def main() -> None:

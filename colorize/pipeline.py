@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -237,9 +237,14 @@ class Colorizer:
         return state
 
     @torch.inference_mode()
-    def colour(self, rgb: Tensor, temporal: Temporal | None = None) -> Tensor:
+    def colour(
+        self, rgb: Tensor, temporal: Temporal | None = None, adjust: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> Tensor:
         """RGB (B, 3, H, W), uint8 or floating in [0, 1] -> the same, coloured. Raises ValueError where the network
-        gives no finite number."""
+        gives no finite number.
+
+        ``adjust`` has its way with the network's ab, see `colorize.hints`.
+        """
         # At full size there is never more than the lightness, the result and a strip of anything else: colour
         # conversion holds dozens of bytes for each pixel.
         floating = rgb.is_floating_point()
@@ -248,7 +253,10 @@ class Colorizer:
         l = rgb.new_empty(count, 1, height, width, dtype=torch.float32)
         for part, into in zip(rgb.split(rows, dim=2), l.split(rows, dim=2), strict=True):
             into.copy_(rgb_to_l_ab(part.float() if floating else to_float(part))[0])
-        enlarged = self._enlarge(self._small_ab(l, temporal), height, width, rows)
+        small, saturation = self._small_ab(l, temporal), self.saturation
+        if adjust is not None:
+            small, saturation = adjust(l, small * saturation), 1.0
+        enlarged = self._enlarge(small, height, width, rows, saturation)
         out = torch.empty(rgb.shape, dtype=rgb.dtype, device=rgb.device)
         for part, ab, into in zip(l.split(rows, dim=2), enlarged, out.split(rows, dim=2), strict=True):
             coloured = l_ab_to_rgb(part, ab)
@@ -271,8 +279,11 @@ class Colorizer:
         # At the size the network works at, the flow costs little beside it.
         return ab if temporal is None else temporal(small, ab)
 
-    def _enlarge(self, ab: Tensor, height: int, width: int, rows: int) -> Iterator[Tensor]:
+    def _enlarge(
+        self, ab: Tensor, height: int, width: int, rows: int, saturation: float | None = None
+    ) -> Iterator[Tensor]:
         """ab (B, 2, h, w) -> strips (B, 2, rows, width) of the whole (B, 2, height, width), bicubic, saturated."""
+        saturation = self.saturation if saturation is None else saturation
         wide = F.interpolate(ab, (ab.shape[2], width), mode="bicubic", align_corners=False, antialias=True)
         sources, weights = (x.to(ab.device) for x in _row_mixture(ab.shape[2], height))
         for source, weight in zip(sources.split(rows), weights.split(rows), strict=True):
@@ -280,7 +291,7 @@ class Colorizer:
             for tap in range(source.shape[1]):  # one after the other, so that a row is the same in every strip
                 term = wide.index_select(2, source[:, tap]).mul_(weight[:, tap, None])
                 strip = term if tap == 0 else strip.add_(term)
-            yield strip.mul_(self.saturation).clamp_(-1, 1)
+            yield strip.mul_(saturation).clamp_(-1, 1)
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         stride = self.model.stride

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from colorize import cli, ranks
 
@@ -37,10 +37,16 @@ def predict(cfg: DictConfig) -> list[Path]:
     jobs = plan(
         [str(one) for one in cfg.input] if several else str(cfg.input), cfg.output and str(cfg.output), cfg.overwrite
     )
+    if cfg.hints and len(jobs) > 1:
+        raise ValueError(f"hints= are places in one picture, and input={cfg.input} is {len(jobs)}: name one picture")
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)
     check_there(checkpoint)
 
-    from colorize.pipeline import Colorizer  # PyTorch takes seconds: what can be refused without it has been
+    # PyTorch takes seconds: what can be refused without it has been.
+    from colorize.hints import colour_picture, parse_hints
+    from colorize.pipeline import Colorizer
+
+    hints = parse_hints(OmegaConf.to_container(cfg.hints) if OmegaConf.is_config(cfg.hints) else cfg.hints)
 
     colorizer = Colorizer.from_checkpoint(checkpoint, size=cfg.size, device=cfg.device, saturation=cfg.saturation)
     written, failed = [], []
@@ -48,7 +54,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         try:
             picture = read_picture(source, max_pixels=cfg.max_pixels)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_picture(target, replace(picture, rgb=colorizer(picture.rgb)))
+            write_picture(target, replace(picture, rgb=colour_picture(colorizer, picture.rgb, hints)))
             written.append(target)
         except (MediaError, OSError) as error:
             failed.append(cli.one_line(error) or str(error))
