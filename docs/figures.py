@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import torch
 
-from colorize.checkpoint import choose_checkpoint
+from colorize.choice import choose_checkpoint
 from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
 from colorize.data.scenes import render
 from colorize.pipeline import Colorizer

@@ -40,6 +40,17 @@ def config(name: str, *overrides: str) -> DictConfig:
         return compose(name, overrides=list(overrides))
 
 
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that ran in process leaves Hydra's logging behind."""
+    loggers = [logging.getLogger(name) for name in (None, "colorize", "lightning.pytorch", "lightning.fabric")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    logging.disable(logging.NOTSET)
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.level, logger.propagate = handlers, level, propagate
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small rendered set: 6 pictures to train on, 3 to test."""
@@ -83,12 +94,10 @@ Command = Callable[..., int]
 
 
 @pytest.fixture
-def command(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+def command(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """``python -m colorize.train`` in tmp_path, tiny and rendered unless repeat= says otherwise; the exit code."""
     from colorize.train import main
 
-    loggers = [logging.getLogger(name) for name in (None, "lightning.pytorch", "lightning.fabric")]
-    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # which the command sets
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
@@ -105,6 +114,4 @@ def command(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             return int(stop.code or 0)
         return 0
 
-    yield run
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.level, logger.propagate = handlers, level, propagate
+    return run

@@ -174,7 +174,6 @@ class TestPretrained:
 
     def test_torch_hub(self, expected: np.ndarray):
         root = str(Path(__file__).parents[1])
-        assert torch.hub.list(root, source="local") == ["colorizer"]
         np.testing.assert_array_equal(torch.hub.load(root, "colorizer", source="local", device="cpu")(RGB), expected)
 
 

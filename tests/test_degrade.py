@@ -60,6 +60,11 @@ def same(one: Any, other: Any) -> None:
     torch.testing.assert_close(one, other, atol=0, rtol=0)
 
 
+def near(one: Any, other: Any) -> None:
+    """Up to rounding: mirroring, warping and conversion are one step while training."""
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
 class TestDegradations:
     @pytest.mark.parametrize("name", DEGRADATIONS)
     @pytest.mark.parametrize("size", [(48, 48), (17, 31), (8, 8)])
@@ -116,7 +121,7 @@ class TestWhileTraining:
     @pytest.mark.parametrize("key", [(0, 0, 0, 0), (3, 1, 2, 1)])
     def test_as_it_was_where_neither_is_asked_for(self, rgb: Tensor, key: tuple[int, ...]):
         l, ab = rgb_to_l_ab(affine(to_float(rgb), *key))
-        same(training(*key).on_after_batch_transfer(rgb), {"l": l, "ab": ab})
+        near(training(*key).on_after_batch_transfer(rgb), {"l": l, "ab": ab})
 
     @pytest.mark.parametrize("name", KINDS)
     def test_the_network_sees_degraded_lightness_and_the_target_stays(self, rgb: Tensor, name: str):
@@ -141,7 +146,7 @@ class TestWhileTraining:
     def test_flip_mirrors_pictures_before_the_affine_and_moves_no_other_draw(self, rgb: Tensor):
         mirrored = affine(to_float(rgb).flip(-1), 0, 0, 1, 0)
         l, ab = rgb_to_l_ab(mirrored)
-        same(training(step=1, flip=1.0).on_after_batch_transfer(rgb), {"l": l, "ab": ab})
+        near(training(step=1, flip=1.0).on_after_batch_transfer(rgb), {"l": l, "ab": ab})
 
     def test_flip_mirrors_lightness_and_colour_alike_and_never_top_to_bottom(self, rgb: Tensor):
         still = {"shear": 0, "rotation": 0, "zoom": 0}
