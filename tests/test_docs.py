@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from conftest import TINY, config
 from PIL import Image
 
 from colorize.data import scenes
+from colorize.pack import run as pack
 from colorize.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,13 +80,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path
     iio.imwrite(folder / "waves.gif", waves, duration=80, loop=0)
     for name in ("film.mp4", "clip_in_colour.mp4"):
         iio.imwrite(folder / name, waves, fps=10, codec="libx264", plugin="pyav")
-    memory = [
-        "experiment=convlstm",
-        f"dataset.root={folder}/photos",
-        f"run_dir={folder}/MEMORY",
-        f"output_dir={folder}",
-    ]
-    train(config("train", *memory, *SMALL))
+    with contextlib.chdir(folder):
+        memory = ["experiment=convlstm", "dataset.root=photos", "run_dir=MEMORY", "output_dir=."]
+        train(config("train", *memory, *SMALL))
+        killed = ["dataset=rural", "dataset.scene_counts=[4,2]", "run_dir=outputs/rural/beta/killed", "output_dir=."]
+        train(config("train", *killed, *SMALL))
+        Path("outputs/rural/beta/killed/metrics.json").unlink()  # while it was judged
+        pack(config("pack", "input=photos", "output=shards"))
+    shutil.copytree(folder / "shards", folder / "packed")
     shutil.copytree(checkpoint.parents[1], folder / "RUN")
     for name in ("A.ckpt", "B.ckpt", "outputs/rural/unet/DATE/checkpoints/best.ckpt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +107,8 @@ def small(name: str, arguments: list[str]) -> list[str]:
     else:
         overwrite = {"predict": "overwrite=true", "gif": "overwrite=true", "__main__": "--overwrite"}
         extra = [overwrite[name]] if name in overwrite else []
+    if "debug=limit" in arguments:  # a tenth of the steps
+        extra = [setting.replace("steps_per_epoch=1", "steps_per_epoch=10") for setting in extra]
     return [setting for setting in extra if setting.partition("=")[0] not in given]
 
 
@@ -118,6 +123,8 @@ def test_a_command_of_the_documentation_runs(
     if "temporal=convlstm" in command:
         command = command.replace("=RUN/", "=MEMORY/")
     command = re.sub(r" (dataset.size|dataset.epochs|trainer.precision)=\S+", "", command)  # of days on a GPU
+    if "colorize.pack" in command:
+        command = re.sub(r"output=(\w+)/", r"output=another_\1/", command)  # which is there, for the next command
     program, *arguments = shlex.split(command)
     if program == "colorize":
         name = "__main__"
