@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from colorize import cli, report
+from colorize.build import instantiate
 from colorize.color import rgb_to_l_ab, to_float
 from colorize.module import ColorizeModule
 

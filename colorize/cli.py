@@ -22,6 +22,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from colorize import ranks
+from colorize.build import confine
 
 # No file that is loaded may run code, whoever loads it.
 os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
@@ -82,6 +83,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels); Pillow would warn of a picture below it
     register_resolvers()
+    confine()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and what is said and the exit code are ours
     folder: Path | None = None  # of the run, or of all jobs of a sweep
     sweep = False
@@ -104,6 +106,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             return None
 
     try:
+        if any(argument.startswith("--e") for argument in sys.argv[1:]):  # Hydra takes the beginning of a flag for it
+            raise ValueError("--experimental-rerun would run whatever is in a pickle: repeat the command by its overrides")
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(job)()
         if failed:
             raise failed[0]
