@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
@@ -107,7 +108,9 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     try:
         if any(argument.startswith("--e") for argument in sys.argv[1:]):  # Hydra takes the beginning of a flag for it
-            raise ValueError("--experimental-rerun would run whatever is in a pickle: repeat the command by its overrides")
+            raise ValueError(
+                "--experimental-rerun would run whatever is in a pickle: repeat the command by its overrides"
+            )
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(job)()
         if failed:
             raise failed[0]
@@ -163,6 +166,8 @@ def one_line(error: BaseException) -> str | None:
             f"cannot read the override {error.override!r}: quote values with spaces, commas, brackets, '~' or '=', "
             "like this: 'input=\"cat (1).gif\"'"
         )
+    if isinstance(error, yaml.YAMLError | UnicodeDecodeError):  # the first alone says in which file
+        return f"cannot read a config: {_flat(str(error))}"
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}= is missing; --help shows the settings"
     if is_out_of_memory(error):

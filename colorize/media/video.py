@@ -42,9 +42,7 @@ _RGB_TO_YUV = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation
 # ITU-T H.273 numbers: (matrix, primaries, transfer)
 # FFmpeg's demuxers of files that are whole in themselves. Playlists (HLS, DASH, concat) name others, which may lie
 # anywhere on this machine.
-_CONTAINERS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,dv,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,av1,obu,rm,swf,wtv,gxf"
-)
+_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,dv,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,obu,rm,swf"
 _BT601, _BT709 = (6, 6, 6), (1, 1, 1)
 _UNSPECIFIED = (0, 2)
 _SLACK = Fraction(1, 2)  # seconds that a file may end before it says it does
