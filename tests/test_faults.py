@@ -1,4 +1,4 @@
-"""When the world fails: full disks, files that change or cannot be written, clocks, two at once, Ctrl-C. Nothing is lost.
+"""When the world fails: full disks, files that change or cannot be written, clocks, two at once, Ctrl-C.
 
 Being killed while a checkpoint is written belongs to the tests of resuming, and full disks while a clip is written to
 those of media and video.
@@ -25,7 +25,6 @@ from typing import Any
 
 import hydra.utils
 import pytest
-import torch
 from conftest import TINY, config
 from PIL import Image
 
@@ -81,7 +80,7 @@ class TestDisk:
                 save(self, *args)
 
         monkeypatch.setattr(ModelCheckpoint, "_save_checkpoint", filling)
-        with pytest.raises(Exception) as error:  # noqa: B017 (PyTorch's or Python's)
+        with pytest.raises(Exception) as error:  # PyTorch's or Python's
             train(*TINY, "dataset.epochs=3")
         assert cli.one_line(error.value) is not None or isinstance(error.value, RuntimeError)
         for path in (tmp_path / "run/checkpoints").glob("*.ckpt"):
@@ -205,6 +204,13 @@ def test_two_runs_start_on_one_data_folder_at_once(tmp_path: Path):
 
 class TestInterrupted:
     """Ctrl-C, as the terminal sends it: a signal, at a stage."""
+
+    @pytest.fixture(autouse=True)
+    def heard(self) -> Iterator[None]:
+        """A suite that was started in the background may have inherited that it is ignored."""
+        was = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, was)
 
     def at(self, monkeypatch: pytest.MonkeyPatch, place: str, number: int = 1) -> None:
         """Sends it when that function is called for the number-th time."""
