@@ -132,7 +132,7 @@ def work(part: list[Case], folder: Path, args: argparse.Namespace) -> Iterator[t
         os.close(theirs)
         with os.fdopen(ours, "rb") as results:
             while waiting:
-                ready = select.select([results], [], [], args.seconds)[0]
+                ready = select.select([results], [], [], 10 * args.seconds)[0]  # where it sleeps instead
                 line = results.readline() if ready else b""
                 if not ready:
                     os.kill(child, signal.SIGKILL)
@@ -141,7 +141,7 @@ def work(part: list[Case], folder: Path, args: argparse.Namespace) -> Iterator[t
                 yield waiting.pop(0), *json.loads(line)
         _, status = os.waitpid(child, 0)
         if waiting and not (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0):
-            hung = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+            hung = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGPROF)
             yield waiting.pop(0), "hang" if hung else "crash", f"status {status}"
 
 
@@ -154,6 +154,7 @@ def _child(batch: list[Case], folder: Path, results: int, args: argparse.Namespa
         os.dup2(nowhere.fileno(), 2)  # FFmpeg's and libtiff's own words
     try:
         for case in batch:
+            signal.setitimer(signal.ITIMER_PROF, args.seconds)  # ends the process
             os.write(results, json.dumps(judge(case, folder, limit)).encode() + b"\n")
         os._exit(0)
     except BaseException as error:
@@ -198,7 +199,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
-    parser.add_argument("--seconds", type=float, default=60, help="that one case may take")
+    parser.add_argument("--seconds", type=float, default=60, help="of a processor that one case may take")
     parser.add_argument("--megabytes", type=int, default=512, help="that one case may take beyond what it began with")
     parser.add_argument("--keep", type=Path, default=ROOT / "outputs/fuzz", help="report.json, and what failed")
     args = parser.parse_args()
