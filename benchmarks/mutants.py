@@ -1,9 +1,9 @@
 """python -m benchmarks.mutants [--sample 300] [--seed 0] [--minutes 60]     would the tests notice? mutants they kill
 
 A mutant is a source file with one change: a comparison, operator, number, boolean or condition becomes another, a
-`return` gives None. Of all such changes in the files below a seeded sample is tried with the tests that cover each file;
-one that no test fails for has survived. Those that change nothing that can be seen (a message's wording, a limit that is
-only a safety margin) survive rightly: look at them, and write a test for the others.
+`return` gives None. Of all changes of the files below a seeded sample is tried with the tests that cover each file; one
+that no test fails for has survived. Those that change nothing that can be seen (a safety margin) survive rightly: look
+at them, and write a test for the others.
 
 mutmut and cosmic-ray do the same with a fresh Python for each mutant, of which 5 seconds and more go into importing
 PyTorch; here processes are forked after the imports.

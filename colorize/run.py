@@ -205,7 +205,7 @@ def _log_hparams(trainer: L.Trainer, settings: dict[str, Any], result: dict[str,
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(settings, metrics)
-            logger.save()
+            logger.finalize("success")  # the fit had closed it; open it would keep a thread
 
 
 def hardware(trainer: L.Trainer) -> str:
