@@ -53,6 +53,7 @@ _COMPARISONS = {
     **{ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is},
 }
 _OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
+_CHANGED = (ast.Compare, ast.BinOp, ast.AugAssign, ast.BoolOp, ast.Constant, ast.If, ast.IfExp, ast.Return)
 _OPERATORS |= {ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift}
 
 
@@ -65,23 +66,23 @@ class Mutant(NamedTuple):
     change: str
 
 
-def mutants(file: str, source: str) -> Iterator[tuple[Mutant, str]]:
-    """Every change of a file, with the source that it makes. Text, annotations and assertions are left alone."""
+def mutants(file: str, source: str) -> Iterator[Mutant]:
+    """Every change of a file. Annotations, assertions and text are left alone."""
     tree = ast.parse(source)
     skipped = {id(x) for node in ast.walk(tree) if isinstance(node, ast.Assert | ast.JoinedStr) for x in ast.walk(node)}
     for node in ast.walk(tree):
         for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             skipped |= {id(x) for x in ast.walk(part)} if part is not None else set()
     for number, node in enumerate(ast.walk(tree)):
-        if id(node) in skipped:
-            continue
-        changed = copy.deepcopy(tree)
-        twin = next(x for i, x in enumerate(ast.walk(changed)) if i == number)
-        if words := _change(twin):
-            yield (
-                Mutant(file, number, getattr(node, "lineno", 0), words),
-                ast.unparse(ast.fix_missing_locations(changed)),
-            )
+        if id(node) not in skipped and isinstance(node, _CHANGED) and (words := _change(copy.deepcopy(node))):
+            yield Mutant(file, number, getattr(node, "lineno", 0), words)
+
+
+def mutated(source: str, mutant: Mutant) -> str:
+    """The source with that change."""
+    tree = ast.parse(source)
+    _change(next(node for number, node in enumerate(ast.walk(tree)) if number == mutant.node))
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _change(node: ast.AST) -> str:
@@ -154,11 +155,11 @@ def main() -> None:
         copied = Path(temporary) / "copy"
         ignored = shutil.ignore_patterns(".venv", ".git", "outputs", "__pycache__", ".*_cache")
         shutil.copytree(ROOT, copied, ignore=ignored, symlinks=True)
-        for mutant, source in sample:
+        for mutant in sample:
             if time.monotonic() - begun > 60 * args.minutes:
                 break
             whole = (copied / mutant.file).read_text()
-            (copied / mutant.file).write_text(source)
+            (copied / mutant.file).write_text(mutated(whole, mutant))
             happened = killed(copied, TESTS[mutant.file], args.seconds)
             (copied / mutant.file).write_text(whole)
             rows.append({**mutant._asdict(), "happened": happened})

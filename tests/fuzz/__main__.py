@@ -148,7 +148,7 @@ def work(part: list[Case], folder: Path, args: argparse.Namespace) -> Iterator[t
 def _child(batch: list[Case], folder: Path, results: int, args: argparse.Namespace) -> None:
     limit = args.megabytes << 20
     space = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (space + 4 * limit, space + 4 * limit))
+    resource.setrlimit(resource.RLIMIT_AS, (space + 8 * limit, space + 8 * limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)  # FFmpeg's and libtiff's own words
