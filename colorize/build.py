@@ -55,7 +55,7 @@ def is_allowed(target: Any) -> bool:
     if module in PUBLIC:
         return name in import_module(module).__all__
     if module.partition(".")[0] == "colorize":
-        with suppress(ImportError):
+        with suppress(ModuleNotFoundError):
             found = getattr(import_module(module), name, None)
             return isinstance(found, type) and found.__module__ == module
     return False

@@ -75,6 +75,16 @@ def _colour_clip(file: Path, folder: Path) -> None:
     seeds.opened(out)
 
 
+def _read_shards(file: Path, folder: Path) -> None:
+    """Counted and read to the end, as training does; nothing is unpacked."""
+    from colorize.data.shards import open_shards, read_members
+
+    (folder / "shards").mkdir(exist_ok=True)
+    shutil.copy(file, folder / "shards/train.tar")
+    for shard in open_shards(str(folder / "shards")).parts["train"]:
+        assert sum(1 for _ in read_members(shard)) == shard.pictures
+
+
 def _compose(file: Path, folder: Path) -> None:
     """As ``train --config-dir``: everything that a config says is built and checked; nothing is trained."""
 
@@ -122,7 +132,8 @@ FORMATS = {
     "videos": Format(seeds.videos, mutations.BINARY, _colour_clip, _by_gif, _videos),
     "checkpoints": Format(seeds.checkpoints, mutations.BINARY, _colour_with, _by_weights),
     "weights": Format(seeds.weights, mutations.BINARY, _colour_with, _by_weights),
+    "shards": Format(seeds.shards, mutations.BINARY, _read_shards, None),
     "configs": Format(seeds.configs, mutations.TEXT, _compose, None),
 }
 # of 100 cases; what is slow gets fewer
-SHARES = {"pictures": 40, "animations": 20, "videos": 10, "checkpoints": 12, "weights": 12, "configs": 6}
+SHARES = {"pictures": 40, "animations": 20, "videos": 10, "checkpoints": 12, "weights": 8, "shards": 4, "configs": 6}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import tarfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -155,6 +156,24 @@ def weights(folder: Path) -> Iterator[Path]:
         checkpoint = load_checkpoint(tiny_checkpoint(folder / f"{name}.ckpt", **model))
         save_weights(checkpoint, folder / f"{name}.safetensors", "A card.")
         yield folder / f"{name}.safetensors"
+
+
+def shards(folder: Path) -> Iterator[Path]:
+    """Tar files of pictures."""
+    for name, kind in {
+        "plain.tar": tarfile.USTAR_FORMAT,
+        "pax.tar": tarfile.PAX_FORMAT,
+        "gnu.tar": tarfile.GNU_FORMAT,
+    }.items():
+        with tarfile.open(folder / name, "w", format=kind) as tar:
+            for i, suffix in enumerate(("jpg", "png", "png")):
+                encoded = io.BytesIO()
+                Image.fromarray(pixels(16, 20, i)).save(encoded, suffix.replace("jpg", "jpeg"))
+                member = tarfile.TarInfo(f"{'long' * 30 if i else ''}{i}.{suffix}")
+                member.size = encoded.tell()
+                encoded.seek(0)
+                tar.addfile(member, encoded)
+        yield folder / name
 
 
 def configs(folder: Path) -> Iterator[Path]:
