@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import socket
@@ -22,6 +23,7 @@ from PIL import Image
 
 from colorize import build, cli
 from colorize.checkpoint import load_checkpoint
+from colorize.data import shards
 from colorize.evaluate import evaluate
 from colorize.media import MediaError, read_animation
 from colorize.predict import predict
@@ -115,7 +117,7 @@ class TestNothingRuns:
             or f"_target_: evil.run\npath: {ran}\nname: x\nepochs: 1\nsize: 32\nsteps_per_epoch: 1\nroot: {tmp_path}\n"
         )
         if place == "trainer":
-            yaml += "max_epochs: 1\ndevices: 1\naccumulate_grad_batches: 1\ncheckpointing: false\nmalloc: false\n"
+            yaml = f"defaults: [auto, _self_]\n_target_: evil.run\npath: {ran}\n"
         group = {"logging": "hydra/job_logging", "hydra/callbacks": "experiment"}.get(place, place)
         if place == "hydra/callbacks":
             yaml = "# @package _global_\nhydra:\n  callbacks:\n    x:\n      _target_: evil.run\n"
@@ -256,6 +258,22 @@ class TestOtherFiles:
         monkeypatch.chdir(tmp_path)
         self.film(Path("film.mp4"), "mp4").rename("12:30 film.mp4")
         assert len(list(read_animation("12:30 film.mp4").frames())) == 5
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_shard_of_a_few_bytes_that_stands_for_gigabytes(manifest: bool, tmp_path: Path):
+    head = bytearray(512)  # a sparse file of old GNU tar: nothing stored, 8 GiB when read
+    for place, field in {0: b"a.png", 124: b"0" * 11, 156: b"S", 257: b"ustar  ", 483: b"%011o" % (2**33 - 1)}.items():
+        head[place : place + len(field)] = field
+    head[148:156] = b"%06o\0 " % sum(head[:148] + b" " * 8 + head[156:])
+    (tmp_path / "train.tar").write_bytes(bytes(head) + bytes(1024))
+    if manifest:
+        shard = {"file": "train.tar", "part": "train", "pictures": 1, "bytes": 1536}
+        content = {"format": shards.FORMAT, "rendered": False, "shards": [shard]}
+        (tmp_path / shards.MANIFEST).write_text(json.dumps(content))
+    (found,) = shards.open_shards(str(tmp_path)).parts["train"]
+    with pytest.raises(ValueError, match=r"a\.png is no picture"):
+        list(shards.read_members(found))
 
 
 def test_no_network(checkpoint: Path, train, tmp_path: Path, monkeypatch):
