@@ -42,7 +42,7 @@ def instantiate(config: Any, /, *positional: Any, **objects: Any) -> Any:
 
 def confine() -> None:
     """Hold Hydra itself to it, which builds ``hydra.callbacks`` before any command of ours is reached."""
-    hydra.utils.instantiate = instantiate
+    hydra.utils.instantiate = instantiate  # type: ignore[assignment]
 
 
 def is_allowed(target: Any) -> bool:

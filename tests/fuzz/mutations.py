@@ -104,7 +104,7 @@ def tokens(data: bytearray, rng: random.Random) -> None:
             b"&a [*a, *a]",
         ),
     )
-    words[rng.randrange(len(words))] = rng.choice(odd)
+    words[rng.randrange(len(words))] = bytearray(rng.choice(odd))
     data[:] = b" ".join(words)
 
 

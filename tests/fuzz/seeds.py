@@ -169,7 +169,7 @@ def shards(folder: Path) -> Iterator[Path]:
             for i, suffix in enumerate(("jpg", "png", "png")):
                 encoded = io.BytesIO()
                 Image.fromarray(pixels(16, 20, i)).save(encoded, suffix.replace("jpg", "jpeg"))
-                member = tarfile.TarInfo(f"{'long' * 30 if i else ''}{i}.{suffix}")
+                member = tarfile.TarInfo(f"{'long' * 20 if i else ''}{i}.{suffix}")
                 member.size = encoded.tell()
                 encoded.seek(0)
                 tar.addfile(member, encoded)
