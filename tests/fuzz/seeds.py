@@ -91,11 +91,12 @@ class _Waves(Flipbook):
 def animations(folder: Path) -> Iterator[Path]:
     yield from _clips(folder, (".gif", ".png", ".webp"))
     frames = [Image.fromarray(pixels(20, 28, i)).convert("P") for i in range(4)]
-    for name, options in {
+    written: dict[str, dict[str, Any]] = {
         "delays.gif": {"duration": [0, 10, 655_350, 20]},
         "restored.gif": {"disposal": 3},
         "cleared.gif": {"disposal": 2, "transparency": 0, "loop": 3},
-    }.items():
+    }
+    for name, options in written.items():
         frames[0].save(folder / name, save_all=True, append_images=frames[1:], **options)
         yield folder / name
 
