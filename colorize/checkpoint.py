@@ -63,6 +63,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         # A number takes a byte at least; of a classifier in it the layers behind the last map are not in the file.
         with _at_most(path.stat().st_size + (_CLASSIFIER if "backbone" in settings["model"] else 0)):
             model = create_model(**settings["model"])
+    except _TooLarge as error:
+        raise ValueError(f"the weights in {path} do not fit the network it names: {error}") from error
     except Exception as error:  # settings of another version may fail anywhere in a constructor
         raise ValueError(
             f"{path} holds a network that this version of Colorize cannot build ({error}): update colorize"
@@ -113,6 +115,10 @@ def _check_content(settings: dict[str, Any], epoch: int, steps: int) -> None:
         raise ValueError(f"it does not rightly say its {wrong[0]}")
 
 
+class _TooLarge(ValueError):
+    pass
+
+
 @contextmanager
 def _at_most(parameters: int) -> Iterator[None]:
     """Building more than so many parameters is a ValueError, before memory is filled with them."""
@@ -123,7 +129,7 @@ def _at_most(parameters: int) -> Iterator[None]:
         if parameter is not None and threading.get_ident() == thread:  # PyTorch's hook is one for all threads
             built += parameter.numel()
             if built > parameters:
-                raise ValueError("it asks for more weights than the file can hold")
+                raise _TooLarge("it asks for more weights than the file can hold")
 
     hook = register_module_parameter_registration_hook(count)
     try:
