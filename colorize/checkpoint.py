@@ -64,7 +64,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         with _at_most(path.stat().st_size + (_CLASSIFIER if "backbone" in settings["model"] else 0)):
             model = create_model(**settings["model"])
     except _TooLarge as error:
-        raise ValueError(f"the weights in {path} do not fit the network it names, {error}: they are of another network") from error
+        reason = f"the network it names, {error}: they are of another network"
+        raise ValueError(f"the weights in {path} do not fit {reason}") from error
     except Exception as error:  # settings of another version may fail anywhere in a constructor
         raise ValueError(
             f"{path} holds a network that this version of Colorize cannot build ({error}): update colorize"
