@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow docs lint reproduce bench-peer clean
+.PHONY: help setup demo test test-slow docs lint fuzz audit reproduce bench-peer clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -35,6 +35,12 @@ docs: $(READY) ## the documentation's site, in build/site
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+fuzz: $(READY) ## damaged files of every format (FUZZ="--cases 500 --command-line 20": fewer), see SECURITY.md
+	@$(BIN)/python tests/fuzz $(FUZZ)
+
+audit: $(READY) ## known weaknesses of the pinned versions; asks the network
+	@$(BIN)/uv tool run pip-audit --requirement constraints.txt --disable-pip --no-deps
 
 # Goes on where it was stopped: run it again. EPOCHS=2 tries it out, SETS=pradera does one set, ARGS= are further
 # settings of train (ARGS=trainer.precision=bf16-mixed: 2 to 3 times faster where the processor knows bfloat16).

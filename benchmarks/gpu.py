@@ -28,10 +28,10 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from colorize import cli, report
+from colorize.build import instantiate
 from colorize.data.on_device import send
 from colorize.module import ColorizeModule
 

@@ -100,12 +100,12 @@ def measure(root: Path, overrides: list[str]) -> dict[str, Any]:
     """One epoch on shards, in this process."""
     import torch
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
     from lightning.pytorch import Trainer
     from lightning.pytorch.profilers import SimpleProfiler
     from omegaconf import OmegaConf
 
     from colorize import cli
+    from colorize.build import instantiate
     from colorize.module import ColorizeModule
 
     cli.register_resolvers()

@@ -23,11 +23,11 @@ from typing import Any
 import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.machine import Limits, Worker, count, publish, seconds, serve
 from colorize import cli
+from colorize.build import instantiate
 from colorize.data.store import in_memory
 from colorize.malloc import keep_freed_memory
 from colorize.module import ColorizeModule

@@ -11,15 +11,56 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 from torchvision.utils import make_grid
 
 from colorize import report
 from colorize.color import l_ab_to_rgb
+from colorize.files import atomic
 from colorize.report import kind
 
 log = logging.getLogger(__name__)
 
 HISTORY = "history.json"  # in a run's folder
+
+
+class FiniteLoss(L.Callback):
+    """Stop at the first step whose loss is NaN or infinite, and keep what led to it, for inspection.
+
+    Args:
+        path: the file to write: ``batch``, as the network saw it, ``weights``, as they were before this step,
+            ``loss``, ``epoch`` and ``step``; plain, for torch.load(path, weights_only=True).
+
+    Raises:
+        ValueError: the loss is not finite; in the first process to see it.
+    """
+
+    def __init__(self, path: str):
+        self.path = Path(path)
+        self._batch: Any = None
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        self._batch = batch
+
+    def on_before_backward(self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor) -> None:
+        if loss.isfinite():
+            return
+        content = {"batch": _plain(self._batch), "weights": module.state_dict(), "loss": float(loss)}
+        path = self.path if trainer.world_size == 1 else self.path.with_stem(f"{self.path.stem}_{trainer.global_rank}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as temporary:
+            torch.save({**content, "epoch": trainer.current_epoch, "step": trainer.global_step}, temporary)
+        raise ValueError(
+            f"the loss became {float(loss)} in epoch {trainer.current_epoch}: lower optimizer.lr, or use "
+            f"trainer.precision=32-true; {path} holds the batch and the weights, checkpoints/ the epochs before"
+        )
+
+
+def _plain(batch: Any) -> Any:
+    """Tensors, numbers, lists and dicts alone: a named tuple's class could not be loaded."""
+    if isinstance(batch, dict):
+        return {key: _plain(value) for key, value in batch.items()}
+    return [_plain(value) for value in batch] if isinstance(batch, list | tuple) else batch
 
 
 class TimeEstimate(L.Callback):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 import colorize
 from colorize.choice import check_there, is_weights_file, shipped, shipped_path
@@ -59,7 +62,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         return Checkpoint(network, about["name"], about["data"], about["epoch"], about["steps"], about["settings"])
     settings, weights, epoch, steps = (_read_weights if is_weights_file(path) else _read_training)(path)
     try:
-        model = create_model(**settings["model"])
+        _check_content(settings, epoch, steps)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or no checkpoint of Colorize ({error})") from error
+    try:
+        # A number takes a byte at least; of a classifier in it the layers behind the last map are not in the file.
+        with _at_most(path.stat().st_size + (_CLASSIFIER if "backbone" in settings["model"] else 0)):
+            model = create_model(**settings["model"])
+    except _TooLarge as error:
+        reason = f"the network it names, {error}: they are of another network"
+        raise ValueError(f"the weights in {path} do not fit {reason}") from error
     except Exception as error:  # settings of another version may fail anywhere in a constructor
         raise ValueError(
             f"{path} holds a network that this version of Colorize cannot build ({error}): update colorize"
@@ -73,6 +85,64 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     model = model.to(memory_format=torch.channels_last).eval()
     name = getattr(model, "label", settings["model"]["name"])
     return Checkpoint(model, name, settings["data"], epoch, steps, settings)
+
+
+_MOST_VALUES, _LONGEST_TEXT = 10_000, 10_000  # of a checkpoint's settings
+_LARGEST_SIDE = 8192  # pixels, that a checkpoint says it was trained at
+_CLASSIFIER = 2**27  # parameters of the layers of a classifier that are built and then left out: VGG's have 124 M
+
+
+def _check_content(settings: dict[str, Any], epoch: int, steps: int) -> None:
+    """Settings are plain, finite and few before anything is built or said by them. Raises ValueError."""
+    waiting: list[Any] = [settings]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            break
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()][:_MOST_VALUES]
+        elif isinstance(value, list | tuple):
+            waiting += value[:_MOST_VALUES]
+        elif not (value is None or isinstance(value, int | float | str)) or len(str(value)) > _LONGEST_TEXT:
+            raise ValueError("its settings are not plain values")
+    else:
+        raise ValueError("its settings are endless")
+    data = settings["data"]
+    if not isinstance(settings["model"], dict) or not isinstance(data, dict):
+        raise ValueError("its settings are of another shape")
+    side, colour = data.get("size"), data.get("mean_ab")
+    right = {
+        "size": isinstance(side, int) and 0 < side <= _LARGEST_SIDE,
+        "name": isinstance(data.get("name"), str),
+        "rendered": isinstance(data.get("rendered"), bool),
+        "mean_ab": isinstance(colour, list) and len(colour) == 2 and all(isinstance(x, float) for x in colour),
+        "epoch": isinstance(epoch, int) and isinstance(steps, int),
+    }
+    if wrong := [name for name, is_right in right.items() if not is_right]:
+        raise ValueError(f"it does not rightly say its {wrong[0]}")
+
+
+class _TooLarge(ValueError):
+    pass
+
+
+@contextmanager
+def _at_most(parameters: int) -> Iterator[None]:
+    """Building more than so many parameters is a ValueError, before memory is filled with them."""
+    built, thread = 0, threading.get_ident()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal built
+        if parameter is not None and threading.get_ident() == thread:  # PyTorch's hook is one for all threads
+            built += parameter.numel()
+            if built > parameters:
+                raise _TooLarge("it asks for more weights than the file can hold")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 _REMEMBERED = ("name", "rendered", "size", "mean_ab", "saturation")  # of the training set in a weights file

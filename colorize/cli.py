@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
@@ -24,6 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from colorize import ranks
+from colorize.build import confine
 
 # No file that is loaded may run code, whoever loads it.
 os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
@@ -82,6 +84,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     while training: 143. Both leave a run that ckpt_path=last goes on with.
     """
     _prepare()
+    confine()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and what is said and the exit code are ours
     folder: Path | None = None  # of the run, or of all jobs of a sweep
     sweep = False
@@ -108,6 +111,10 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     try:
         if config_name == "train":
             sys.argv[1:] = repeated(sys.argv[1:])
+        if any(argument.startswith("--e") for argument in sys.argv[1:]):  # Hydra takes the beginning of a flag for it
+            raise ValueError(
+                "--experimental-rerun would run whatever is in a pickle: repeat the command by its overrides"
+            )
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(job)()
         if failed:
             raise failed[0]
@@ -205,6 +212,8 @@ def one_line(error: BaseException) -> str | None:
             f"cannot read the override {error.override!r}: quote values with spaces, commas, brackets, '~' or '=', "
             "like this: 'input=\"cat (1).gif\"'"
         )
+    if isinstance(error, yaml.YAMLError | UnicodeDecodeError):  # the first alone says in which file
+        return f"cannot read a config: {_flat(str(error))}"
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}= is missing; --help shows the settings"
     if is_out_of_memory(error):

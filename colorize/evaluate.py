@@ -105,8 +105,7 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
 
 def _choose_set(cfg: DictConfig, checkpoints: Mapping[str, Checkpoint], path: Path) -> PhotoDataModule:
     """What ``dataset=`` names, or the picture ``input=``, or the set that the checkpoints were trained on."""
-    from hydra.utils import instantiate
-
+    from colorize.build import instantiate
     from colorize.data.datamodule import PhotoDataModule
     from colorize.data.shard_module import ShardDataModule
     from colorize.data.shards import is_sharded

@@ -144,13 +144,6 @@ class ColorizeModule(L.LightningModule):
         self.log_dict({f"val/{name}": float(value) for name, value in values.items() if name != "pictures"})
 
     def on_train_epoch_end(self) -> None:
-        loss = self.trainer.callback_metrics["train/loss_epoch"]
-        if not loss.isfinite():  # before a checkpoint of it is written
-            raise ValueError(
-                f"the loss became {float(loss)} in epoch {self.current_epoch}: lower optimizer.lr, or use "
-                "trainer.precision=32-true; checkpoints/ keeps the epochs before it, if any"
-            )
-
         # Lightning would log an epoch's figures after its checkpoint: a run killed in between would lose them.
         names = ("train/loss_epoch", "train/unsteady")
         values = {name: float(v) for name, v in self.trainer.callback_metrics.items() if name in names}

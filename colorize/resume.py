@@ -46,7 +46,14 @@ class SafeCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as temporary:
             with open(temporary, "wb") as file:
-                torch.save(checkpoint, file)
+                try:
+                    torch.save(checkpoint, file)
+                except RuntimeError as error:
+                    if "inline_container" not in str(error):
+                        raise
+                    # the disk's own answer is lost in PyTorch's writer
+                    reason = "cannot be written: is the disk full? the one before it is whole, for ckpt_path=last"
+                    raise ValueError(f"{path} {reason}") from error
                 file.flush()
                 os.fsync(file.fileno())
             if path.name == LAST:

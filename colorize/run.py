@@ -34,6 +34,9 @@ _COMPILE = (False, "default", "reduce-overhead", "max-autotune")
 
 def check(cfg: DictConfig) -> None:
     """What no part can see for itself. Raises ValueError that names the setting."""
+    for group in ("model", "loss", "optimizer", "scheduler"):
+        if not isinstance(cfg[group], DictConfig) or "name" not in cfg[group]:
+            raise ValueError(f"{group}.name is missing: a choice of {group}= says by it what it is")
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ValueError(f"seed={cfg.seed} must be a whole number from 0 up")
     if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
@@ -210,7 +213,7 @@ def _log_hparams(trainer: L.Trainer, settings: dict[str, Any], result: dict[str,
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(settings, metrics)
-            logger.save()
+            logger.finalize("success")  # the fit had closed it; open it would keep a thread
 
 
 def hardware(trainer: L.Trainer) -> str:

@@ -28,9 +28,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
     import lightning as L
     import torch
-    from hydra.utils import instantiate
 
     from colorize.batch_size import settle_batch_size
+    from colorize.build import instantiate
     from colorize.checkpoint import check_resumable, load_checkpoint, start_weights
     from colorize.malloc import keep_freed_memory
     from colorize.module import ColorizeModule

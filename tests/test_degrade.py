@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, config
-from hydra.utils import instantiate
 from kornia.augmentation import RandomAffine
 from PIL import Image
 from torch import Tensor
 
+from colorize.build import instantiate
 from colorize.color import rgb_to_l_ab, to_float
 from colorize.data.datamodule import PhotoDataModule
 from colorize.data.degrade import DEGRADATIONS

@@ -210,7 +210,7 @@ def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path: Path):
     with pytest.raises(ValueError, match=r"the loss became nan in epoch \d: lower optimizer.lr"):
         train(*TINY, "dataset.epochs=3", "dataset.steps_per_epoch=3", "optimizer.lr=1e30")
     assert not (tmp_path / "run/metrics.json").exists()
-    assert (tmp_path / "run/loss.png").exists()
+    assert (tmp_path / "run/not_finite.pt").exists()
 
 
 def test_validation_every_other_epoch(train, tmp_path: Path):

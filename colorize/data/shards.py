@@ -1,6 +1,6 @@
 """Shards: a set of pictures as a few tar files beside a manifest, on disk or at a URL, read from front to back.
 
-They are plain WebDataset shards: tar files with a picture a member. WebDataset opens URLs and walks the members.
+They are plain WebDataset shards: tar files with a picture a member. WebDataset opens URLs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -26,6 +26,7 @@ from colorize.progress import track
 MANIFEST = "manifest.json"
 FORMAT = "colorize shards 1"
 PARTS = ("train", "val", "test")
+_LARGEST = 2**30  # bytes of a member
 _URL = re.compile(r"([a-z0-9]+)://")
 # What WebDataset gives curl waits for a quarter of an hour where nobody answers, and for ever where the stream stalls.
 _CURL = ("curl", "-f", "-s", "-L", "--proto-redir", "=http,https", "--connect-timeout", "10", "--retry", "3")
@@ -154,8 +155,6 @@ def read_members(shard: Shard, skip: int = 0) -> Generator[tuple[str, bytes], No
     Raises:
         ValueError: it cannot be opened, breaks off, or has fewer pictures than it should.
     """
-    from webdataset.tariterators import tar_file_iterator
-
     seen = 0
 
     def wanted(name: str) -> bool:
@@ -165,10 +164,17 @@ def read_members(shard: Shard, skip: int = 0) -> Generator[tuple[str, bytes], No
         return picture and seen > skip
 
     try:
-        with closing(_open(shard.url)) as stream:
+        with closing(_open(shard.url)) as stream, ExitStack() as stack:
             try:
-                for member in tar_file_iterator(stream, select_files=wanted):
-                    yield member["fname"], member["data"]
+                tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|*"))
+                for member in tar:
+                    if member.isreg() and wanted(member.name):
+                        if member.issparse() or member.size > _LARGEST:  # a few bytes can stand for terabytes of zeros
+                            raise tarfile.ReadError(f"{member.name} is no picture: {member.size} bytes")
+                        file = tar.extractfile(member)
+                        assert file is not None
+                        yield member.name, file.read()
+                    tar.members = []  # type: ignore[attr-defined]  # else it remembers them all
                     if seen == shard.pictures:
                         break
             except (tarfile.TarError, EOFError) as error:

@@ -19,7 +19,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation
 
@@ -40,6 +40,9 @@ _WRITERS = {
 _SHORTEST = Fraction(1, 100)  # AVI: every tick without a frame costs bytes
 _RGB_TO_YUV = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 # ITU-T H.273 numbers: (matrix, primaries, transfer)
+# FFmpeg's demuxers of files that are whole in themselves. Playlists (HLS, DASH, concat) name others, which may lie
+# anywhere on this machine.
+_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,dv,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,obu,rm,swf"
 _BT601, _BT709 = (6, 6, 6), (1, 1, 1)
 _UNSPECIFIED = (0, 2)
 _SLACK = Fraction(1, 2)  # seconds that a file may end before it says it does
@@ -74,7 +77,7 @@ class Video(Animation):
         return self.count
 
     def timed(self) -> Timed:
-        with reading(self.path, self.kind), av.open(str(self.path), metadata_errors="replace") as file:
+        with reading(self.path, self.kind), _open(self.path) as file:
             stream = _stream(file, self.max_pixels)
             damaged = number = 0
             size: tuple[int, int] | None = None
@@ -107,7 +110,7 @@ def read_video(path: StrPath, *, max_pixels: int) -> Video:
         MediaError: missing, empty, not a video, without pictures, of an unknown codec, or above ``max_pixels``.
     """
     path = Path(path)
-    with reading(path, "video"), av.open(str(path), metadata_errors="replace") as file:
+    with reading(path, "video"), _open(path) as file:
         stream = _stream(file, max_pixels)
         frame = next((frame for frame in _decoded(file, stream) if frame is not None), None)
         if frame is None:
@@ -160,10 +163,10 @@ def write_video(path: StrPath, timed: Timed, *, source: Animation, quality: int)
     options = {"movflags": "faststart"} if container in ("mp4", "mov") else {}
     with replacing(path) as temporary, ExitStack() as stack:
         try:
-            file = stack.enter_context(av.open(str(temporary), "w", format=container, container_options=options))
+            file = stack.enter_context(av.open(_url(temporary), "w", format=container, container_options=options))
             stream = _add_pictures(file, encoder, first[0].shape, source, quality)
             if video is not None:
-                with av.open(str(video.path), metadata_errors="replace") as original:
+                with _open(video.path) as original:
                     file.metadata.update({key: original.metadata[key] for key in _KEPT if key in original.metadata})
                     if original.streams.subtitles:
                         log.info("%s: subtitles are left out", path)
@@ -200,6 +203,20 @@ _KEPT = ("title", "artist", "album", "date", "comment", "description", "copyrigh
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
+
+
+def _open(path: Path) -> Any:
+    """A video to be read: this file and no other. Raises ValueError for a kind that is not read."""
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        return av.open(_url(path), metadata_errors="replace", container_options=options)
+    except ArgumentError as error:
+        raise ValueError("it is no video, or of a kind that is not read, such as a playlist") from error
+
+
+def _url(path: Path) -> str:
+    """What stands before a colon in a name would be taken for a protocol."""
+    return f"file:{path}"
 
 
 def _stream(file: Any, max_pixels: int) -> Any:
@@ -365,7 +382,7 @@ class _Sound:
 
     def __init__(self, file: Any, video: Video, path: Path, stack: ExitStack) -> None:
         self._file = file
-        self._input: Any = stack.enter_context(av.open(str(video.path), metadata_errors="replace"))
+        self._input: Any = stack.enter_context(_open(video.path))
         self._targets: dict[int, tuple[Any, bool]] = {}
         fallback = _WRITERS[path.suffix.lower()][2]
         for stream in self._input.streams.audio:
