@@ -54,7 +54,7 @@ def is_allowed(target: Any) -> bool:
         return True
     if module in PUBLIC:
         return name in import_module(module).__all__
-    if module.partition(".")[0] == "colorize":
+    if module.partition(".")[0] in ("colorize", "benchmarks"):
         with suppress(ModuleNotFoundError):
             found = getattr(import_module(module), name, None)
             return isinstance(found, type) and found.__module__ == module
