@@ -172,7 +172,8 @@ def _sheet(runs: Sequence[Run], settings: Sequence[str], path: Path) -> None:
     shown = [run for run in runs if run.result is not None and run.checkpoint is not None]
     files: list[Path] = []
     pictures: list[np.ndarray] = []
-    rows, captions = [], []
+    rows: list[list[np.ndarray]] = []
+    captions = []
     for run in shown:
         assert run.checkpoint is not None and run.result is not None
         checkpoint = load_checkpoint(run.checkpoint)

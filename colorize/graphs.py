@@ -36,7 +36,7 @@ class PictureGraph(nn.Module):
         stride = self.network.stride
         scale = self.size / torch.sym_sqrt(height * width)
         working = [torch.sym_max(stride, math.trunc(side * scale / stride + 0.5) * stride) for side in (height, width)]
-        ab = self.network(F.interpolate(l, working, mode="bilinear", antialias=True))  # type: ignore[arg-type]
+        ab = self.network(F.interpolate(l, working, mode="bilinear", antialias=True))
         ab = F.interpolate(ab, (height, width), mode="bicubic", antialias=True) * self.saturation
         return l_ab_to_rgb(l, ab.clamp(-1, 1))
 
@@ -66,7 +66,7 @@ def trace(network: Network, graph: str, size: int, saturation: float) -> Exporte
         module: nn.Module = network
         example = torch.rand(2, 1, 3 * network.stride, 4 * network.stride)
     else:
-        height, width = (Dim(name, min=2, max=32768) for name in ("height", "width"))  # type: ignore[assignment]
+        height, width = (Dim(name, min=2, max=32768) for name in ("height", "width"))
         module = PictureGraph(network, size, saturation).eval()
         example = torch.rand(2, 1, 83, 118)
     shapes = ({0: Dim("batch", min=1, max=4096), 2: height, 3: width},)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,14 @@ class TestKinds:
         assert isinstance(array, np.ndarray) and isinstance(image, Image.Image) and isinstance(tensor, torch.Tensor)
         for one in (array, image, tensor.permute(1, 2, 0), path, colorizer(str(tmp_path / "a.png"))):
             np.testing.assert_array_equal(np.asarray(one), expected)
-        taken = []
-        results = colorizer(taken.append(i) or RGB for i in range(3))
+        taken: list[int] = []
+
+        def pictures() -> Iterator[np.ndarray]:
+            for number in range(3):
+                taken.append(number)
+                yield RGB
+
+        results = colorizer(pictures())
         assert taken == [], "nothing is coloured before it is asked for"
         np.testing.assert_array_equal(next(results), expected)
         assert taken == [0]

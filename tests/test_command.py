@@ -165,7 +165,7 @@ def test_the_wheel_colours_in_an_empty_environment(folder: Path, tmp_path_factor
     environment = work / "env"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin/python"
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     assert subprocess.run(install).returncode == 0
     (site,) = environment.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text("\n".join(p for p in sys.path if p.endswith("-packages")))

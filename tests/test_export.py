@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from colorize.evaluation import ConstantColour
 from colorize.export import export, load, parity
 from colorize.graphs import trace
 from colorize.models import create_model
+from colorize.models.base import Network
 from colorize.predict import predict
 
 pytest.importorskip("onnxruntime")
 
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "alpha": {"encoder": ["4/2", "8/2"], "decoder": ["up", 4, "up", "head"]},
     "beta": {"encoder": ["4/2", "8/2"], "extra_layers": 1, "decoder": ["up", 4, "head", "up"]},
     "unet": {"widths": [4, 8], "blocks": [0, 1]},
@@ -34,7 +36,7 @@ SMALL = {
 }
 
 
-def network(name: str) -> torch.nn.Module:
+def network(name: str) -> Network:
     torch.manual_seed(0)
     return create_model(name.split()[0], **SMALL[name]).eval()
 
