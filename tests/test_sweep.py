@@ -18,7 +18,7 @@ def the_sweep(folder: Path) -> Path:
     return sweep
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_a_job_that_fails_in_the_middle_sinks_no_other(command: Command, tmp_path: Path, capfd, launcher: str):
     pytest.importorskip({"basic": "hydra", "joblib": "joblib", "submitit_local": "submitit"}[launcher])
     code = command("-m", f"hydra/launcher={launcher}", "optimizer.lr=1e-2,-1,1e-3")
