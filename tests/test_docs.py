@@ -27,7 +27,12 @@ from colorize.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-TABLES = {"quality.md", "temporal.md", "temporal_convlstm.md", "scaling.md"}  # of benchmarks and clusters, which have their own tests
+TABLES = {
+    "quality.md",
+    "temporal.md",
+    "temporal_convlstm.md",
+    "scaling.md",
+}  # of benchmarks and clusters, which have their own tests
 
 # No command of ours, one that sets up what the tests run in, or that asks the network (tests/test_collect.py).
 NOT_OURS = (
