@@ -82,6 +82,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         if scheduler and scheduler.get(length, 0) is None:
             steps = math.ceil(datamodule.steps_per_epoch / cfg.trainer.accumulate_grad_batches)
             module.hparams["scheduler"][length] = cfg.trainer.max_epochs * steps
+            if 0 < scheduler.get("pct_start", 0) * cfg.trainer.max_epochs * steps <= 1:
+                module.hparams["scheduler"]["pct_start"] = 0.0  # PyTorch divides by the warm-up's length less one
     module.hparams["data"].update(datamodule.summary())
     if resume is not None:
         # A run that was killed after its last epoch is still to be judged.

@@ -81,16 +81,6 @@ def test_the_recommended_network_compiles_whole_too(eager):
     assert found[1] == pytest.approx(found[0], rel=1e-4, abs=1e-6)
 
 
-def test_a_resident_run_that_is_resumed_ends_as_one_that_was_not(train, tmp_path: Path):
-    steps = [*TINY, "dataset.steps_per_epoch=12", "dataset.resident=true", "trainer.fused=true"]
-    whole = train(*steps, "dataset.epochs=2", run_dir=tmp_path / "whole")
-    train(*steps, "dataset.epochs=1", run_dir=tmp_path / "parts")
-    (tmp_path / "parts/metrics.json").unlink()
-    rest = train(*steps, "dataset.epochs=2", "ckpt_path=last", run_dir=tmp_path / "parts")
-    assert rest["steps"] == whole["steps"] == 24
-    assert rest["val"] == whole["val"] and rest["test"] == whole["test"]
-
-
 def test_a_set_that_does_not_fit_is_sent_batch_by_batch(train, tmp_path: Path, monkeypatch, caplog):
     monkeypatch.setattr("colorize.memory.available", lambda: 100_000)  # a tenth of it: three pictures
     with caplog.at_level(logging.INFO):
