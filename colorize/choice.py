@@ -58,7 +58,12 @@ def shipped_path(option: str, name: str) -> Path:
 
 
 def _newest_finished(output_dir: str) -> Path:
-    finished = [path for path in Path(output_dir).rglob(FINISHED) if (path.parent / "checkpoints/best.ckpt").is_file()]
+    debugged = Path(output_dir) / "debug"  # runs of debug=, no network to colour with
+    finished = [
+        path
+        for path in Path(output_dir).rglob(FINISHED)
+        if (path.parent / "checkpoints/best.ckpt").is_file() and not path.is_relative_to(debugged)
+    ]
     if not finished:
         raise ValueError(
             f"no finished run under {Path(output_dir).resolve()}: train one (python -m colorize.train dataset=pradera "

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from conftest import TINY
+
+from colorize.choice import choose_checkpoint
 
 FREE = [s for s in TINY if not s.startswith(("dataset.steps", "dataset.epochs"))]  # what debug= sets
 
@@ -28,6 +31,12 @@ def test_profile_writes_a_trace(train, tmp_path: Path):
     assert traces
     names = {event.get("name", "") for event in json.loads(traces[0].read_text())["traceEvents"]}
     assert any("conv" in name for name in names)
+
+
+def test_a_debug_run_is_no_network_to_colour_with(train, tmp_path: Path):
+    train("debug=fast", *FREE, run_dir=tmp_path / "outputs/debug/beach/beta/one")
+    with pytest.raises(ValueError, match="no finished run"):
+        choose_checkpoint(None, "last", str(tmp_path / "outputs"))
 
 
 def test_limit_takes_a_share_of_the_steps(train):
