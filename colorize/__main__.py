@@ -106,10 +106,11 @@ def run(args: argparse.Namespace) -> list[str]:
 
     from colorize import cli
     from colorize.gif import gif
-    from colorize.media import is_clip
+    from colorize.media import CLIP_SUFFIXES, PICTURE_SUFFIXES, is_clip
     from colorize.predict import predict
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    log = logging.getLogger(__name__)
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels)
     own = Path(args.weights).suffix.lower() in (".ckpt", ".safetensors", ".onnx")
     settings: dict[str, Any] = {
@@ -131,6 +132,11 @@ def run(args: argparse.Namespace) -> list[str]:
                 raise
             errors.append(_as_options(line))
 
+    for folder in filter(os.path.isdir, pictures):
+        other = {*CLIP_SUFFIXES} - {*PICTURE_SUFFIXES}
+        passed = sum(path.suffix.lower() in other for path in Path(folder).rglob("*"))
+        if passed:
+            log.warning("%s: %d GIFs and videos in it are left out; name them to have them coloured", folder, passed)
     if pictures:
         only = pictures[0] if len(args.files) == 1 else pictures
         attempt(predict, "predict", input=only, output=args.output)

@@ -55,10 +55,12 @@ def test_a_picture_and_a_gif(folder: Path):
     assert colourful(folder / "out.gif") > 5
 
 
-def test_a_folder_and_several_at_once(folder: Path, checkpoint: Path):
+def test_a_folder_and_several_at_once(folder: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]):
     (folder / "photos/deep").mkdir(parents=True)
     shutil.copy("photo.jpg", "photos/deep/a.jpg")
+    shutil.copy("waves.gif", "photos/deep/waves.gif")
     assert run("photos/", "--weights", str(checkpoint)) == 0
+    assert "photos/: 1 GIFs and videos in it are left out" in capfd.readouterr().err
     assert (folder / "photos_color/deep/a.jpg").exists()
     assert run("photo.jpg", "waves.gif", "photos", "-o", "out") == 0
     assert sorted(str(p.relative_to(folder / "out")) for p in (folder / "out").rglob("*.*")) == [
