@@ -32,7 +32,7 @@ from omegaconf import OmegaConf
 
 from colorize import cli, report
 from colorize.build import instantiate
-from colorize.data.on_device import send
+from colorize.data.warp import send
 from colorize.module import ColorizeModule
 
 VARIANTS: dict[str, tuple[str, ...]] = {

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorize import report
+from colorize.provenance import processor
 
 _SIDE = 2048  # of the matrices: 17 GFLOP a product, far beyond any cache
 _COLUMNS = 6  # of a printed table, beside the first
@@ -120,18 +121,10 @@ def publish(rows: list[dict[str, Any]], title: str, out: Path | None, **more: An
     about = {
         "command": " ".join([sys.argv[0], shlex.join(sys.argv[1:])]),
         "date": date.today().isoformat(),
-        "processor": _processor(),
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**about, "title": title, **more, "rows": rows}, indent=1) + "\n")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

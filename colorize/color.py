@@ -110,11 +110,7 @@ def _rgb_to_l_ab_by_planes(rgb: Tensor) -> tuple[Tensor, Tensor]:
     rgb = rgb.float()
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     r, g, b = linear.unbind(1)
-    x, y, z = (
-        (0.412453 * r + 0.357580 * g + 0.180423 * b) / 0.95047,
-        0.212671 * r + 0.715160 * g + 0.072169 * b,
-        (0.019334 * r + 0.119193 * g + 0.950227 * b) / 1.08883,
-    )
+    x, y, z = (of_r * r + of_g * g + of_b * b for of_r, of_g, of_b in _RGB_TO_XYZ)
     x, y, z = (torch.where(t > 0.008856, t.clamp(min=0.008856) ** (1 / 3), 7.787 * t + 4 / 29) for t in (x, y, z))
     l = (116.0 * y - 16.0)[:, None] / L_SCALE
     return l, torch.stack([500.0 * (x - y), 200.0 * (y - z)], dim=1) / AB_SCALE

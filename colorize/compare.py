@@ -129,7 +129,7 @@ def write(runs: Sequence[Run], stem: Path, tensorboard: Path) -> list[dict[str, 
     from torch.utils.tensorboard import SummaryWriter
 
     from colorize import report
-    from colorize.parallel import parallel_coordinates
+    from colorize.parallel_coordinates import parallel_coordinates
 
     rows = table(runs)
     report.write_table(rows, stem)

@@ -83,9 +83,9 @@ def load(path: str | Path) -> Callable[[Tensor], Tensor]:
 
     if Path(path).suffix == ".pt2":
         return torch.export.load(path).module()
-    from colorize.onnx_network import _session
+    from colorize.onnx_network import open_session
 
-    session = _session(Path(path))
+    session = open_session(Path(path))
     name = session.get_inputs()[0].name
     return lambda batch: torch.from_numpy(session.run(None, {name: batch.numpy()})[0])
 

@@ -29,7 +29,7 @@ class OnnxNetwork(Network):
 
     def __init__(self, model: Path | bytes, stride: int):
         super().__init__()
-        self.session, self.stride = _session(model), stride
+        self.session, self.stride = open_session(model), stride
 
     def forward(self, l: Tensor) -> Tensor:
         (ab,) = self.session.run(None, {"l": l.float().cpu().contiguous().numpy()})
@@ -67,7 +67,7 @@ def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
         ValueError: onnxruntime is not installed; no file of `colorize.export`, damaged, of another version, or with the
             graph of whole pictures.
     """
-    metadata = _session(path).get_modelmeta().custom_metadata_map
+    metadata = open_session(path).get_modelmeta().custom_metadata_map
     if metadata.get(KEY) != FORMAT:
         raise ValueError(f"{path} was not exported by this version of Colorize: python -m colorize.export writes one")
     about = json.loads(metadata["about"])
@@ -79,7 +79,7 @@ def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
     return OnnxNetwork(path, about["stride"]), {**about, "data": settings["data"], "settings": settings}
 
 
-def _session(model: Path | bytes) -> Any:
+def open_session(model: Path | bytes) -> Any:
     try:
         import onnxruntime
     except ImportError as error:

@@ -18,6 +18,7 @@ def plan(source: str | Sequence[str], output: str | None, overwrite: bool) -> di
     """Which file is written for which input; everything that can be refused is refused here, before work starts.
 
     Of several processes (`colorize.ranks`) each gets its share.
+
     Args:
         source: a picture, a folder of pictures or a pattern; or several of these, ``output`` then being a folder.
         output: a file or folder; None: beside the input.

@@ -23,9 +23,8 @@ from colorize.data import scenes
 from colorize.data.degrade import DEGRADATIONS
 from colorize.data.duplicates import near_duplicates
 from colorize.data.folder import Split, split_set
-from colorize.data.on_device import send, warp_to_l_ab
 from colorize.data.store import CACHES, Pictures, Rows, choose_cache, fits_on, in_memory, open_pictures, report_grey
-from colorize.data.warp import warped_l_ab
+from colorize.data.warp import send, warp_to_l_ab, warp_to_l_ab_on_cpu
 
 log = logging.getLogger(__name__)
 
@@ -354,7 +353,7 @@ class PhotoDataModule(L.LightningDataModule):
         if when != self._ahead[0]:
             maps = self._maps(pictures.shape, [(epoch, at, rank) for at in range(first, first + _AHEAD)])
             self._ahead = when, send(maps, pictures.device)
-        warp = warped_l_ab if pictures.device.type == "cpu" and not self.compiled else self._warp
+        warp = warp_to_l_ab_on_cpu if pictures.device.type == "cpu" and not self.compiled else self._warp
         return warp(pictures, self._ahead[1][step - first])
 
     def _maps(self, shape: torch.Size, steps: list[tuple[int, int, int]]) -> Tensor:
