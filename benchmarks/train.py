@@ -55,6 +55,7 @@ def recipe(
         **{part: parts[part] for part in ("model", "loss", "optimizer")}, scheduler=None, data={"size": size}
     ).train()
     module.model.checkpointing = cfg.trainer.checkpointing
+    module.model.use_winograd(cfg.trainer.winograd)
     optimizer = module.create_optimizer()
     data = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=0)
     pictures = torch.randint(256, (cfg.dataset.batch_size, 3, size, size), dtype=torch.uint8)
@@ -97,9 +98,10 @@ def work(name: str, size: int, overrides: list[str]) -> None:
     logging.disable(logging.WARNING)
     if "trainer.malloc=true" in overrides:
         keep_freed_memory()
+    plain_batch, plain_step, _ = recipe(name, size, *overrides, "trainer.winograd=false")
+    content = plain_batch()  # what the network asks for is counted, not what a faster algorithm does with less
+    about = {"data": count(plain_batch), "step": count(lambda: plain_step(content))}
     batch, step, whole = recipe(name, size, *overrides)
-    content = batch()
-    about = {"data": count(batch), "step": count(lambda: step(content))}
     serve(
         about,
         {"data": lambda: seconds(batch, 3), "step": lambda: seconds(lambda: step(content)), "whole": whole},

@@ -32,7 +32,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from colorize.batch_size import settle_batch_size
     from colorize.build import instantiate
     from colorize.checkpoint import check_resumable, load_checkpoint, start_weights
-    from colorize.malloc import keep_freed_memory
+    from colorize.malloc import is_glibc, keep_freed_memory
     from colorize.module import ColorizeModule
     from colorize.provenance import record
     from colorize.resume import SafeCheckpointIO, go_on_logging, goes_on, start_from, take
@@ -55,8 +55,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         logging.getLogger(__name__).info("%s is finished: nothing is left to do", run_dir)
         return json.loads((run_dir / cli.FINISHED).read_text(encoding="utf-8"))
     resume = start_from(run_dir, cfg.ckpt_path)
-    if cfg.trainer.malloc:
-        keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
     # What is wrong in the settings is said before pictures are rendered or read.
@@ -67,12 +65,16 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
     module.model.checkpointing, module.fused = cfg.trainer.checkpointing, cfg.trainer.fused
+    module.model.use_winograd(cfg.trainer.winograd and not cfg.trainer.compile)
     if cfg.finetune is not None and resume is None:
         start_weights(module.model, settings["model"], str(cfg.finetune))
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
-    ours = ("malloc", "checkpointing", "compile", "fused")
+    ours = ("malloc", "checkpointing", "compile", "fused", "winograd")
     lightnings = {k: v for k, v in cfg.trainer.items() if k not in ours}
     trainer = instantiate(lightnings, callbacks=callbacks, logger=loggers, plugins=[SafeCheckpointIO()])
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if cfg.trainer.malloc is True or (cfg.trainer.malloc == "auto" and on_cpu and is_glibc()):
+        keep_freed_memory()
     datamodule = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=cfg.seed)
     datamodule.trainer = trainer  # the number of its processes may decide how many steps go through the set
     datamodule.prepare_data()

@@ -30,6 +30,7 @@ TINY = [
     "dataset.steps_per_epoch=1",
     "dataset.epochs=1",
     "trainer.accelerator=cpu",
+    "trainer.malloc=false",  # of the process that runs the tests, too
 ]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from colorize.losses import LOSSES, create_loss
 from colorize.models import MODELS, create_model
 from colorize.models.base import Network
-from colorize.models.encoder_decoder import SameConv2d
+from colorize.models.encoder_decoder import StridedConv2d
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_every_network_keeps_size_and_range_and_trains_every_parameter(name: str
 @pytest.mark.parametrize("side", [8, 9, 16, 31])
 def test_stride_2_pads_as_keras_does(side: int):
     """Keras' 'same': ceil(side / 2) outputs, the odd pixel of padding at the right and bottom."""
-    conv = SameConv2d(1, 1, stride=2)
+    conv = StridedConv2d(1, 1)
     for parameter in conv.parameters():
         nn.init.zeros_(parameter)
     conv.weight.data[0, 0, 0, 0] = 1.0  # picks the window's first pixel

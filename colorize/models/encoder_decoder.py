@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from colorize.models.base import Network
 from colorize.models.heads import Head, create_head
+from colorize.models.winograd import Conv3x3
 
 if TYPE_CHECKING:
     from colorize.data.store import Pictures
@@ -18,20 +19,18 @@ if TYPE_CHECKING:
 Layers = Sequence[int | str]
 
 
-class SameConv2d(nn.Conv2d):
-    """3x3 convolution padded as Keras pads 'same': at stride 2 an even side gets its extra pixel right and below only.
+class StridedConv2d(nn.Conv2d):
+    """3x3 convolution at stride 2, padded as Keras pads 'same': an even side gets its extra pixel right and below only.
 
     PyTorch's ``padding=1`` would shift every strided layer by a pixel against the reference.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
-        super().__init__(channels_in, channels_out, 3, stride, padding=1 if stride == 1 else 0)
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__(channels_in, channels_out, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] == 2:
-            height, width = x.shape[-2:]
-            x = F.pad(x, (width % 2, 1, height % 2, 1))
-        return super().forward(x)
+        height, width = x.shape[-2:]
+        return super().forward(F.pad(x, (width % 2, 1, height % 2, 1)))
 
 
 class EncoderDecoder(Network):
@@ -64,10 +63,11 @@ class EncoderDecoder(Network):
                 self._after_head = len(modules)
                 continue
             width, stride = _parse(layer)
-            modules += [SameConv2d(channels, width, stride), nn.ReLU(inplace=True)]
+            convolution = StridedConv2d(channels, width) if stride == 2 else Conv3x3(channels, width)
+            modules += [convolution, nn.ReLU(inplace=True)]
             channels = width
         self.layers = nn.Sequential(*modules)
-        self.stride = 2 ** sum(isinstance(m, SameConv2d) and m.stride[0] == 2 for m in modules)
+        self.stride = 2 ** sum(isinstance(m, StridedConv2d) for m in modules)
         if self.stride != 2 ** list(decoder).count("up"):
             raise ValueError(
                 f"model.decoder has {list(decoder).count('up')} 'up' for an encoder that shrinks by {self.stride}: "

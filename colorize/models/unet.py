@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from colorize.models.base import Network
 from colorize.models.heads import create_head
+from colorize.models.winograd import Conv3x3
 
 if TYPE_CHECKING:
     from colorize.data.store import Pictures
@@ -21,7 +22,9 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+            if stride > 1
+            else Conv3x3(channels_in, channels_out, bias=False),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
         )
@@ -33,7 +36,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.first = ConvBlock(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.second = nn.Sequential(Conv3x3(channels, channels, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.second(self.first(x)), inplace=True)
