@@ -14,6 +14,7 @@ NAMES = {
     "quality": "PSNR, SSIM, CIEDE2000 of recipes and checkpoints on test pictures",
     "temporal": "how steady clips are",
     "palette": "palettes of GIFs",
+    "page": "the page under load: seconds, and whether anything grows",
 }
 
 

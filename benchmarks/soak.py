@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from pathlib import Path
@@ -51,14 +50,15 @@ def one_round(folder: Path, photographs: Path, clip: Path) -> None:
     folder.mkdir()
 
 
-def figures(folder: Path) -> dict[str, float]:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def figures(folder: Path, process: str | int = "self") -> dict[str, float]:
+    """What a process holds: bytes resident, open files, threads; and the files below ``folder``."""
+    proc = Path(f"/proc/{process}")
+    pages = int((proc / "statm").read_text().split()[1])
     return {
         "memory": pages * os.sysconf("SC_PAGE_SIZE"),
-        "files": len(os.listdir("/proc/self/fd")),
-        "threads": threading.active_count(),
-        "threads of all libraries": len(os.listdir("/proc/self/task")),
-        "left on disk": sum(1 for _ in folder.parent.rglob("*")),
+        "files": len(os.listdir(proc / "fd")),
+        "threads": len(os.listdir(proc / "task")),
+        "left on disk": sum(1 for _ in folder.rglob("*")),
     }
 
 
@@ -88,11 +88,16 @@ def main() -> None:
             finally:
                 os.dup2(terminal, 1)
             gc.collect()
-            rows.append({"round": len(rows) + 1, "seconds": round(time.monotonic() - begun), **figures(folder)})
+            rows.append({"round": len(rows) + 1, "seconds": round(time.monotonic() - begun), **figures(folder.parent)})
             print(rows[-1], flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    report.write_table(rows, args.out / "soak")
-    _plot(rows, args.out / "soak.png")
+    sys.exit(judge(rows, args.out))
+
+
+def judge(rows: list[dict[str, float]], out: Path) -> bool:
+    """Write table and plot, print each figure's slope in the later half of the rounds; whether any has grown."""
+    out.mkdir(parents=True, exist_ok=True)
+    report.write_table(rows, out / "soak")
+    _plot(rows, out / "soak.png")
     later = rows[len(rows) // 2 :]
     grown = {}
     for name in [key for key in rows[0] if key not in ("round", "seconds")]:
@@ -101,7 +106,7 @@ def main() -> None:
         grown[name] = slope
         print(f"{name:26} first {rows[0][name]:.0f}, last {rows[-1][name]:.0f}, {slope:+.2f} a round in the later half")
     print(f"{len(rows)} rounds, {rows[-1]['seconds'] / 60:.1f} minutes")
-    sys.exit(grown.pop("memory") > FLAT or any(slope > 0.5 for slope in grown.values()))
+    return grown.pop("memory") > FLAT or any(slope > 0.5 for slope in grown.values())
 
 
 def _plot(rows: list[dict[str, float]], path: Path) -> None:

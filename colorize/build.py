@@ -2,11 +2,13 @@
 
 A ``_target_`` names anything that Python can import, and configs are passed around: one that came with a run or from a
 stranger must not choose what runs. (Hydra 1.3.8 refuses names known to do harm, in logging settings too; here is
-refused whatever is not known.)
+refused whatever is not known.) Who has callbacks of their own names their package in the environment, which no config
+can: ``COLORIZE_TARGETS=mylab python -m colorize.train +callbacks.mine._target_=mylab.callbacks.Mine``.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -22,6 +24,7 @@ PUBLIC = (  # of these modules whatever they list in __all__
     "lightning.pytorch.profilers",
     "lightning.pytorch.strategies",
 )
+OWN = "COLORIZE_TARGETS"  # in the environment: further packages, with commas between
 _instantiate = hydra.utils.instantiate  # `confine` puts ours in its place
 
 
@@ -54,7 +57,8 @@ def is_allowed(target: Any) -> bool:
         return True
     if module in PUBLIC:
         return name in import_module(module).__all__
-    if module.partition(".")[0] in ("colorize", "benchmarks"):
+    own = os.environ.get(OWN, "").replace(" ", "").split(",")
+    if module.partition(".")[0] in ("colorize", "benchmarks", *filter(None, own)):
         with suppress(ModuleNotFoundError):
             found = getattr(import_module(module), name, None)
             return isinstance(found, type) and found.__module__ == module
@@ -74,7 +78,8 @@ def _check(plain: Any) -> None:
         if key == "_target_" and not is_allowed(value):
             raise ValueError(
                 f"_target_: {value} is refused, for a config could run anything by it: allowed are classes of "
-                f"colorize, {', '.join(NAMED)} and what is in {', '.join(PUBLIC)} (colorize/build.py)"
+                f"colorize, {', '.join(NAMED)}, what is in {', '.join(PUBLIC)}, and classes of the packages that "
+                f"{OWN}= names in the environment"
             )
         if isinstance(value, str) and "${" in value:  # it would be resolved once more, after this look at it
             raise ValueError(f"{key}={value}: an interpolation within an interpolation is refused")

@@ -59,12 +59,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         from colorize.onnx_network import load_onnx  # an extra
 
         network, about = load_onnx(path)
-        return Checkpoint(network, about["name"], about["data"], about["epoch"], about["steps"], about["settings"])
+        settings = about["settings"]
+        epoch: Any = about.get("epoch")
+        steps: Any = about.get("steps")
+        _check_content(path, settings, epoch, steps)
+        return Checkpoint(network, str(about.get("name", "onnx")), settings["data"], epoch, steps, settings)
     settings, weights, epoch, steps = (_read_weights if is_weights_file(path) else _read_training)(path)
-    try:
-        _check_content(settings, epoch, steps)
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged or no checkpoint of Colorize ({error})") from error
+    _check_content(path, settings, epoch, steps)
     try:
         # A number takes a byte at least; of a classifier in it the layers behind the last map are not in the file.
         with _at_most(path.stat().st_size + (_CLASSIFIER if "backbone" in settings["model"] else 0)):
@@ -92,8 +93,15 @@ _LARGEST_SIDE = 8192  # pixels, that a checkpoint says it was trained at
 _CLASSIFIER = 2**27  # parameters of the layers of a classifier that are built and then left out: VGG's have 124 M
 
 
-def _check_content(settings: dict[str, Any], epoch: int, steps: int) -> None:
+def _check_content(path: Path, settings: dict[str, Any], epoch: Any, steps: Any) -> None:
     """Settings are plain, finite and few before anything is built or said by them. Raises ValueError."""
+    try:
+        _check_settings(settings, epoch, steps)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or no checkpoint of Colorize ({error})") from error
+
+
+def _check_settings(settings: dict[str, Any], epoch: Any, steps: Any) -> None:
     waiting: list[Any] = [settings]
     for _ in range(_MOST_VALUES):
         if not waiting:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,7 +33,12 @@ class OnnxNetwork(Network):
         self.session, self.stride = open_session(model), stride
 
     def forward(self, l: Tensor) -> Tensor:
-        (ab,) = self.session.run(None, {"l": l.float().cpu().contiguous().numpy()})
+        try:
+            (ab,) = self.session.run(["ab"], {"l": l.float().cpu().contiguous().numpy()})
+        except Exception as error:  # a dozen classes of its own, for a graph that cannot be computed
+            raise ValueError(f"the exported network cannot be computed ({_reason(error)})") from error
+        if ab.dtype != np.float32 or ab.shape != (l.shape[0], 2, *l.shape[2:]):
+            raise ValueError(f"the exported network gives {ab.dtype} {ab.shape} in place of ab (B, 2, H, W)")
         return torch.from_numpy(ab).to(l.device)
 
 
@@ -61,37 +67,50 @@ def describe_export(checkpoint: Any, graph: str, stride: int) -> dict[str, str]:
 
 
 def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
-    """The network of an exported file, and what it says of itself.
+    """The network of an exported file, and what it says of itself: ``settings`` as a checkpoint's, not checked yet.
 
     Raises:
         ValueError: onnxruntime is not installed; no file of `colorize.export`, damaged, of another version, or with the
             graph of whole pictures.
     """
-    metadata = open_session(path).get_modelmeta().custom_metadata_map
+    network = OnnxNetwork(path, 1)
+    metadata = network.session.get_modelmeta().custom_metadata_map
     if metadata.get(KEY) != FORMAT:
         raise ValueError(f"{path} was not exported by this version of Colorize: python -m colorize.export writes one")
-    about = json.loads(metadata["about"])
-    if about["graph"] != "ab":
+    try:
+        about = json.loads(metadata["about"])
+        graph, network.stride, data = about["graph"], about["stride"], {"root": None, **about["data"]}
+        if not isinstance(network.stride, int) or not 1 <= network.stride <= 1024:
+            raise ValueError(f"stride {network.stride}")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: what it says of itself cannot be read ({_reason(error)})") from error
+    if graph != "ab":
         raise ValueError(
             f"{path} holds the graph of whole pictures, for other programs: export it with graph=ab to colour with it"
         )
-    settings = {"model": {"name": "onnx"}, "data": {"root": None, **about["data"]}}
-    return OnnxNetwork(path, about["stride"]), {**about, "data": settings["data"], "settings": settings}
+    return network, {**about, "settings": {"model": {"name": "onnx"}, "data": data}}
 
 
 def open_session(model: Path | bytes) -> Any:
+    """An onnxruntime session. Raises ValueError: not installed, damaged, or weights in other files than this one."""
     try:
         import onnxruntime
+        from onnx import ModelProto, TensorProto, external_data_helper
     except ImportError as error:
         raise ValueError("a network in ONNX needs: pip install 'colorize[export]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # what it warns of is not in the user's hands
+    name = model if isinstance(model, Path) else "the network"
+    content = model if isinstance(model, bytes) else model.read_bytes()
     try:
-        given = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        tensors = external_data_helper._get_all_tensors(ModelProto.FromString(content))
+        if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):  # a path that the file chooses
+            raise ValueError("its weights are in another file")
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # a dozen classes of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{model if isinstance(model, Path) else 'the network'} is damaged or no ONNX ({reason})"
-        ) from error
+        raise ValueError(f"{name} is damaged or no ONNX ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,8 @@ from colorize.media import Picture, read_picture, write_picture
 
 pytest.importorskip("gradio", reason="the extra app is not installed")
 httpx = pytest.importorskip("httpx")
+
+from benchmarks.page import colour, crowd, upload  # noqa: E402
 
 
 @contextmanager
@@ -51,57 +50,12 @@ def photograph(path: Path, seed: int = 1, size: int = 96) -> Path:
     return path
 
 
-def upload(client: Any, path: Path) -> str:
-    with open(path, "rb") as file:
-        return client.post("/gradio_api/upload", files={"files": (path.name, file)}).json()[0]
+def send(client: Any, path: Path) -> str:
+    return upload(client, path.name, path.read_bytes())
 
 
-def colour(client: Any, uploaded: str, name: str) -> dict[str, Any]:
-    """What the browser does when a file has arrived: join the queue, wait for the answer."""
-    page = client.get("/config").json()
-    ids = {component["props"].get("label"): component["id"] for component in page["components"]}
-    (call,) = [c for c in page["dependencies"] if [ids["Photograph, GIF or clip"], "change"] in map(list, c["targets"])]
-    session = uuid.uuid4().hex
-    file = {"path": uploaded, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-    join = {"data": [file, 1, "general", 0, "smooth"], "fn_index": call["id"], "session_hash": session}
-    client.post("/gradio_api/queue/join", json=join).raise_for_status()
-    with client.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as lines:
-        for line in lines.iter_lines():
-            event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
-            if event.get("msg") == "process_completed":
-                return event
-    raise AssertionError("no answer")
-
-
-def download(client: Any, event: dict[str, Any], into: Path) -> np.ndarray:
-    assert event["success"], event
-    (file,) = [
-        value["value"]
-        for value in event["output"]["data"]
-        if isinstance(value, dict) and isinstance(value.get("value"), dict) and "_color." in value["value"]["path"]
-    ]
-    into.write_bytes(client.get(f"/gradio_api/file={file['path']}").content)
-    return read_picture(into).rgb
-
-
-def test_twenty_at_once_are_all_answered_and_none_is_mixed_up(address: str, tmp_path: Path):
-    levels = [20 + 11 * number for number in range(20)]
-    for level in levels:  # the same name for all, as cameras do
-        (tmp_path / str(level)).mkdir()
-        rgb = np.full((40 + level, 60, 3), level, np.uint8)
-        write_picture(tmp_path / str(level) / "IMG_0001.png", Picture(rgb, None, {}))
-
-    def visit(level: int) -> np.ndarray:
-        with httpx.Client(base_url=address, timeout=120) as client:
-            path = tmp_path / str(level) / "IMG_0001.png"
-            return download(client, colour(client, upload(client, path), path.name), path.with_name("out.png"))
-
-    with ThreadPoolExecutor(20) as pool:
-        results = list(pool.map(visit, levels))
-    for level, rgb in zip(levels, results, strict=True):
-        assert rgb.shape == (40 + level, 60, 3)
-        luma = rgb @ np.array([0.2126, 0.7152, 0.0722])
-        assert abs(np.median(luma) - level) < 6, level  # lightness stays
+def test_twenty_at_once_are_all_answered_and_none_is_mixed_up(address: str):
+    crowd(address)
 
 
 def test_the_page_is_for_this_machine_and_its_uploads_alone(address: str, tmp_path: Path):
@@ -109,7 +63,7 @@ def test_the_page_is_for_this_machine_and_its_uploads_alone(address: str, tmp_pa
     with httpx.Client(base_url=address, timeout=60) as client:
         assert client.get(f"/gradio_api/file={secret}").status_code in (403, 404)
         assert client.get(f"/gradio_api/file={Path(__file__)}").status_code in (403, 404)
-        uploaded = upload(client, photograph(tmp_path / "own.png"))
+        uploaded = send(client, photograph(tmp_path / "own.png"))
         assert client.get(f"/gradio_api/file={uploaded}").status_code == 200
         assert client.get(f"/gradio_api/file={uploaded}/../../../{secret}").status_code in (400, 403, 404)
         assert not colour(client, str(secret), "secret.png")["success"]
@@ -125,7 +79,7 @@ def test_files_are_deleted_and_large_ones_refused(tmp_path: Path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (800, 800, 3), np.uint8)).save(tmp_path / "big.png")
     with running("keep_minutes=0.02", "max_megabytes=1") as address:
         with httpx.Client(base_url=address, timeout=60) as client:
-            uploaded = upload(client, path)
+            uploaded = send(client, path)
             assert Path(uploaded).exists()
             with open(tmp_path / "big.png", "rb") as file:
                 assert client.post("/gradio_api/upload", files={"files": ("big.png", file)}).status_code == 413

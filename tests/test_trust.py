@@ -161,6 +161,14 @@ def test_what_a_config_may_name(target: Any, allowed: bool):
     assert build.is_allowed(target) is allowed
 
 
+def test_packages_of_ones_own_are_named_in_the_environment(monkeypatch: pytest.MonkeyPatch):
+    assert not build.is_allowed("fractions.Fraction")
+    monkeypatch.setenv("COLORIZE_TARGETS", "fractions, mylab")
+    assert build.is_allowed("fractions.Fraction")
+    assert not build.is_allowed("fractions.gcd") and not build.is_allowed("os.system")
+    assert build.instantiate({"_target_": "fractions.Fraction", "numerator": 1, "denominator": 2}) == 0.5
+
+
 @pytest.mark.parametrize(
     "hidden",
     [
@@ -291,3 +299,45 @@ def test_no_network(checkpoint: Path, train, tmp_path: Path, monkeypatch):
     with contextlib.suppress(KeyError):
         del os.environ["HF_HUB_OFFLINE"]
     assert evaluate(config("evaluate", f"ckpt_path={checkpoint}", f"run_dir={tmp_path / 'e'}", "device=cpu"))
+
+
+def changed_onnx(checkpoint: Path, into: Path, **about: Any) -> Path:
+    """The session's network, exported, with other words about itself; of ``elsewhere`` its weights are in a file."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from colorize.export import export
+
+    export(config("export", f"ckpt_path={checkpoint}", f"output={into}"))
+    model = onnx.load(into)
+    (said,) = [prop for prop in model.metadata_props if prop.key == "about"]
+    if about.pop("elsewhere", False):
+        tensor = model.graph.initializer[0]
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="/etc/hostname")
+    said.value = about["text"] if "text" in about else json.dumps({**json.loads(said.value), **about})
+    into.write_bytes(model.SerializeToString())
+    return into
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"elsewhere": True}, "its weights are in another file"),
+        ({"text": "no JSON"}, "what it says of itself cannot be read"),
+        ({"text": "[" * 100_000}, "what it says of itself cannot be read"),
+        ({"stride": "8"}, "what it says of itself cannot be read"),
+        ({"data": []}, "what it says of itself cannot be read"),
+        ({"epoch": None}, "damaged or no checkpoint"),
+        ({"data": {"size": 10**9, "name": "x", "rendered": True, "mean_ab": [0.0, 0.0]}}, "rightly say its size"),
+        ({"stride": 3}, "in place of ab (B, 2, H, W)"),
+    ],
+)
+def test_an_exported_network_from_a_stranger(
+    about: dict[str, Any], message: str, checkpoint: Path, tmp_path: Path, monkeypatch, capsys
+):
+    path = changed_onnx(checkpoint, tmp_path / "x.onnx", **about)
+    Image.new("L", (50, 40), 90).save(tmp_path / "a.png")
+    given = [f"input={tmp_path / 'a.png'}", f"ckpt_path={path}", f"output={tmp_path / 'b.png'}"]
+    code, line = typed(monkeypatch, capsys, predict, *given)
+    assert code == 2 and message in line
+    assert not (tmp_path / "b.png").exists()

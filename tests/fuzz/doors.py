@@ -132,8 +132,10 @@ FORMATS = {
     "videos": Format(seeds.videos, mutations.BINARY, _colour_clip, _by_gif, _videos),
     "checkpoints": Format(seeds.checkpoints, mutations.BINARY, _colour_with, _by_weights),
     "weights": Format(seeds.weights, mutations.BINARY, _colour_with, _by_weights),
+    "onnx": Format(seeds.exported, mutations.BINARY, _colour_with, _by_weights),
     "shards": Format(seeds.shards, mutations.BINARY, _read_shards, None),
     "configs": Format(seeds.configs, mutations.TEXT, _compose, None),
 }
 # of 100 cases; what is slow gets fewer
-SHARES = {"pictures": 40, "animations": 20, "videos": 10, "checkpoints": 12, "weights": 8, "shards": 4, "configs": 6}
+SHARES = {"pictures": 38, "animations": 20, "videos": 10, "checkpoints": 12, "weights": 6, "onnx": 4, "shards": 4}
+SHARES["configs"] = 6

@@ -159,6 +159,18 @@ def weights(folder: Path) -> Iterator[Path]:
         yield folder / f"{name}.safetensors"
 
 
+def exported(folder: Path) -> Iterator[Path]:
+    """Networks in ONNX (extra ``export``)."""
+    from colorize.graphs import to_onnx, trace
+    from colorize.onnx_network import describe_export
+
+    for name, model in _NETWORKS.items():
+        checkpoint = load_checkpoint(tiny_checkpoint(folder / f"{name}.ckpt", **model))
+        about = describe_export(checkpoint, "ab", checkpoint.model.stride)
+        (folder / f"{name}.onnx").write_bytes(to_onnx(trace(checkpoint.model, "ab", 0, 1.0), "ab", about))
+        yield folder / f"{name}.onnx"
+
+
 def shards(folder: Path) -> Iterator[Path]:
     """Tar files of pictures."""
     for name, kind in {
