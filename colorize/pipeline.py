@@ -304,12 +304,20 @@ class Colorizer:
 def _row_mixture(height: int, target: int) -> tuple[Tensor, Tensor]:
     """Which rows of ``height`` make each of ``target`` rows, and their weights: both (target, taps).
 
-    It is F.interpolate's own bicubic antialias=True, read off its response to each row alone.
+    It is F.interpolate's own bicubic antialias=True, read off its response to rows one by one: to a comb of them, since
+    rows that are further apart than any mixture reaches can be told apart (of a long strip the whole is gigabytes).
     """
-    response = F.interpolate(torch.eye(height)[None, None], (target, height), mode="bicubic", antialias=True)[0, 0]
-    used = response != 0
+    reach = math.ceil(2 * max(1.0, height / target)) + 1
+    period = 2 * reach + 1
+    comb = torch.eye(period)[torch.arange(height) % period]
+    response = F.interpolate(comb[None, None], (target, period), mode="bicubic", antialias=True)[0, 0]
+    middle = (torch.arange(target, dtype=torch.float64) + 0.5) * (height / target)
+    rows = middle.long()[:, None] + torch.arange(-reach, reach + 1)
+    weights = response.gather(1, rows % period) * ((rows >= 0) & (rows < height))
+    used = weights != 0
     first = used.int().argmax(1)
-    taps = int((height - used.flip(1).int().argmax(1) - first).max())
-    sources = first[:, None] + torch.arange(taps)
-    weights = response.gather(1, sources.clamp(max=height - 1)) * (sources < height)
-    return sources.clamp(max=height - 1), weights
+    taps = int((period - used.flip(1).int().argmax(1) - first).max())
+    columns = first[:, None] + torch.arange(taps)
+    there = columns < period
+    columns = columns.clamp(max=period - 1)
+    return rows.gather(1, columns).clamp(0, height - 1), weights.gather(1, columns) * there

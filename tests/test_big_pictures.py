@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from conftest import config
 from PIL import Image
 
-from colorize import cli
+from colorize import cli, memory
 from colorize.color import rgb_to_l_ab, to_float
 from colorize.models.base import Network
 from colorize.pipeline import Colorizer, _row_mixture
@@ -79,3 +80,22 @@ def test_lightness_is_kept_in_strips_too():
     out = Colorizer(Waves(), 48, "cpu")(rgb)
     l, kept = (rgb_to_l_ab(to_float(torch.tensor(x).permute(2, 0, 1)[None]))[0] for x in (rgb, out))
     assert float((l - kept).abs().max()) * 100 <= 0.3
+
+
+@pytest.mark.parametrize(("rows", "target"), [(32, 256), (128, 1080), (96, 31), (8, 1), (1, 7), (500, 33), (160, 101)])
+def test_rows_are_mixed_as_pytorch_does(rows: int, target: int):
+    sources, weights = _row_mixture(rows, target)
+    x = torch.rand(rows, 5, generator=torch.Generator().manual_seed(0))
+    mixed = (x[sources] * weights[..., None]).sum(1)
+    expected = torch.nn.functional.interpolate(x[None, None], (target, 5), mode="bicubic", antialias=True)[0, 0]
+    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux")
+def test_a_long_strip_takes_memory_for_its_pixels_alone(checkpoint: Path):
+    """A GIF of 28 x 45,588 took 577 MiB: the mixture of its rows was found from all of them at once."""
+    colorizer = Colorizer.from_pretrained(checkpoint, size=128, device="cpu")
+    colorizer(np.zeros((64, 64, 3), np.uint8))
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    strip = np.full((45_588, 28, 3), 90, np.uint8)
+    assert memory.peak(lambda: colorizer(strip)) - before < 400 * 2**20
