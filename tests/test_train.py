@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from colorize.cli import conf_dir, new_or_unfinished_run, one_line
 from colorize.data import scenes
+from colorize.module import ColorizeModule
 
 CONF = Path(conf_dir())
 
@@ -304,3 +307,29 @@ def test_alpha_learns_one_picture_by_heart(train, tmp_path: Path):
     result = train("experiment=alpha", f"input={tmp_path / 'one.png'}", "dataset.size=96", root=None)
     assert result["steps"] == 1000
     assert result["test"]["alpha"]["psnr"] > result["test"]["grey"]["psnr"] + 6
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_a_network_that_was_logged_as_a_graph_is_let_go(tmp_path: Path):
+    """A sweep trains many in one process."""
+    import gc
+
+    from colorize.tensorboard import TensorBoardLog
+
+    def held() -> int:
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def log(number: int) -> None:
+        module = ColorizeModule({"name": "alpha"}, {"name": "mse"}, {"name": "Adagrad"}, None, {"size": 32})
+        logger = TensorBoardLog(str(tmp_path), version=str(number), log_graph=True)
+        logger.log_graph(module)
+        logger.finalize("success")
+        assert list(Path(logger.log_dir).glob("events*"))
+
+    for number in range(3):
+        log(number)
+    before = held()
+    for number in range(3, 13):
+        log(number)
+    assert held() - before < 20 * 2**20, "4 MiB each otherwise"
