@@ -69,15 +69,16 @@ def sweep(rounds: int, jobs: int) -> None:
     )
 
 
-def overhead(rounds: int) -> None:
+def overhead(rounds: int, further: list[str]) -> None:
     """Print the share of a quick run that logs, checkpoints and pictures take: whole commands, medians."""
     took: dict[str, list[float]] = {"all": [], "bare": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train(folder, *QUICK, "dataset.steps_per_epoch=1", "dataset.epochs=1")
+        quick = [*QUICK, *further]
+        train(folder, *quick, "dataset.steps_per_epoch=1", "dataset.epochs=1")
         for i in range(rounds):
             for kind, arguments in (("all", []), ("bare", BARE)) if i % 2 == 0 else (("bare", BARE), ("all", [])):
-                took[kind].append(train(folder, *QUICK, *arguments, f"hydra.run.dir={folder}/{kind}{i}"))
+                took[kind].append(train(folder, *quick, *arguments, f"hydra.run.dir={folder}/{kind}{i}"))
             print(f"round {i}: " + ", ".join(f"{k} {v[-1]:.1f} s" for k, v in took.items()), flush=True)
     share = [a / b - 1 for a, b in zip(took["all"], took["bare"], strict=True)]
     print(f"logs, checkpoints and pictures: {100 * statistics.median(share):+.1f} % of a quick run")
@@ -88,8 +89,9 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=["sweep", "overhead"], default="sweep")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="at once")
+    parser.add_argument("--set", nargs="*", default=[], help="further settings of the quick run")
     given = parser.parse_args()
-    sweep(given.rounds, given.jobs) if given.what == "sweep" else overhead(given.rounds)
+    sweep(given.rounds, given.jobs) if given.what == "sweep" else overhead(given.rounds, given.set)
 
 
 if __name__ == "__main__":
