@@ -33,7 +33,7 @@ SIZES = {"256": (256, 256), "480p": (854, 480), "1080p": (1920, 1080)}
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "network": [(Network, "forward")],
     "steadying": [(temporal.Smooth, "__call__")],
-    "conversion": [(pipeline, name) for name in ("rgb_to_l_ab", "l_ab_to_rgb", "to_float", "to_uint8")],
+    "conversion": [(pipeline, name) for name in ("rgb_to_l", "l_ab_to_rgb", "to_uint8")],
 }
 
 

@@ -8,6 +8,7 @@ of the surrounding code: bfloat16 would err by half an L unit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import kornia.color
@@ -17,17 +18,22 @@ from torch import Tensor
 L_SCALE = 100.0
 AB_SCALE = 128.0
 _CACHED_PIXELS = 2**17  # converted at once on a CPU: more of them leave its cache, fewer wait for its threads
-# Kornia's sRGB primaries, each row divided by the D65 white
+# Kornia's sRGB primaries, each row divided by the D65 white, and their inverse, each column multiplied by it
 _RGB_TO_XYZ = (
     (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
     (0.212671, 0.715160, 0.072169),
     (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
 )
+_XYZ_TO_RGB = (
+    (3.2404813432005266 * 0.95047, -1.5371515162713185, -0.4985363261688878 * 1.08883),
+    (-0.9692549499965682 * 0.95047, 1.8759900014898907, 0.0415559265582928 * 1.08883),
+    (0.0556466391351772 * 0.95047, -0.2040413383665112, 1.0573110696453443 * 1.08883),
+)
 BIN_SIZE = 10.0  # of `ab_bins`, in units of a and b
 
-# A colour counts as inside the gamut when sRGB leaves [0, 1] by less than this: far below the 1/255 of a uint8 step,
-# far above float32's rounding of white.
-_GAMUT_TOLERANCE = 1e-4
+# A colour counts as inside the gamut when sRGB leaves [0, 1] by less than 1e-4: far below the 1/255 of a uint8 step,
+# far above float32's rounding of white. Here as linear light, so that looking takes no powers.
+_DARKEST, _BRIGHTEST = -1e-4 / 12.92, ((1 + 1e-4 + 0.055) / 1.055) ** 2.4
 _BISECTIONS = 12  # chroma to 1 part in 4096, a tenth of a uint8 step at the most vivid colour
 
 
@@ -77,6 +83,30 @@ def rgb_to_l_ab(rgb: Tensor, out: tuple[Tensor, Tensor] | None = None) -> tuple[
     return out
 
 
+def rgb_to_l(rgb: Tensor) -> Tensor:
+    """RGB (B, 3, H, W), uint8 or floating in [0, 1] -> l (B, 1, H, W) in [0, 1], float32: `rgb_to_l_ab` without ab.
+
+    Of uint8 on a CPU each channel's part of the luminance is looked up: a quarter of the time.
+    """
+    if rgb.dtype != torch.uint8 or rgb.device.type != "cpu":
+        return rgb_to_l_ab(to_float(rgb) if rgb.dtype == torch.uint8 else rgb)[0]
+    parts = (
+        table.index_select(0, plane.flatten().int()) for table, plane in zip(_luminances(), rgb.unbind(1), strict=True)
+    )
+    y = next(parts)
+    for part in parts:
+        y.add_(part)
+    return _cube_root(y, torch.empty_like(y)).mul_(116 / L_SCALE).sub_(16 / L_SCALE).view_as(rgb[:, :1])
+
+
+@cache
+def _luminances() -> Tensor:
+    """What each level of R, of G and of B adds to the luminance Y: (3, 256)."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    linear = torch.where(levels > 0.04045, ((levels + 0.055) / 1.055) ** 2.4, levels / 12.92)
+    return torch.outer(torch.tensor(_RGB_TO_XYZ[1], dtype=torch.float64), linear).float()
+
+
 def _convert(rgb: Tensor, l: Tensor, ab: Tensor) -> None:
     """Kornia's `rgb_to_lab` with as few passes as PyTorch's operators allow; ``l`` and ``ab`` take the result.
 
@@ -92,13 +122,18 @@ def _convert(rgb: Tensor, l: Tensor, ab: Tensor) -> None:
     xyz = cut
     for plane, (r, g, b) in zip(xyz.unbind(1), _RGB_TO_XYZ, strict=True):
         torch.mul(red, r, out=plane).add_(green, alpha=g).add_(blue, alpha=b)
-    bend, slope = 0.008856, 7.787
-    part = torch.clamp(xyz, min=bend, out=linear)
-    root = part.log_().mul_(1 / 3).exp_().add_(xyz.clamp_(max=bend).sub_(bend), alpha=slope)
+    root = _cube_root(xyz, linear)
     torch.mul(root[:, 1:2], 116 / L_SCALE, out=l).sub_(16 / L_SCALE)
     torch.sub(root[:, :2], root[:, 1:], out=ab)
     ab[:, 0].mul_(500 / AB_SCALE)
     ab[:, 1].mul_(200 / AB_SCALE)
+
+
+def _cube_root(xyz: Tensor, out: Tensor) -> Tensor:
+    """CIE Lab's curve, a cube root above its bend, as in `_convert`; overwrites ``xyz``."""
+    bend, slope = 0.008856, 7.787
+    part = torch.clamp(xyz, min=bend, out=out)
+    return part.log_().mul_(1 / 3).exp_().add_(xyz.clamp_(max=bend).sub_(bend), alpha=slope)
 
 
 def _rgb_to_l_ab_by_planes(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,11 +155,12 @@ def l_ab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:
     """l (B, 1, H, W) in [0, 1] and ab (B, 2, H, W) -> RGB (B, 3, H, W) in [0, 1], float32.
 
     Colours outside the sRGB gamut are first moved inside it (`clamp_to_gamut`), so the lightness asked for is the
-    lightness that comes out.
+    lightness that comes out. The formulas are those of Kornia's ``lab_to_rgb``, with fewer passes and, on a CPU, piece
+    by piece, as in `rgb_to_l_ab`.
     """
     with torch.autocast(l.device.type, enabled=False):
         l, ab = l.float(), ab.float()
-        return _unclipped_rgb(l, clamp_to_gamut(l, ab)).clamp(0.0, 1.0)
+        return _piecewise(lambda l, ab: _compressed(_linear_rgb(l, ab)), l, clamp_to_gamut(l, ab))
 
 
 @cache
@@ -158,16 +194,17 @@ def clamp_to_gamut(l: Tensor, ab: Tensor) -> Tensor:
     """
     with torch.autocast(l.device.type, enabled=False):
         l, ab = l.float(), ab.float()
-        outside = ~_inside_gamut(_unclipped_rgb(l, ab))  # (B, H, W)
+        outside = _piecewise(lambda l, ab: _outside_gamut(_linear_rgb(l, ab)), l, ab)  # (B, 1, H, W)
         if torch.compiler.is_exporting():  # a graph holds no choice of pixels: all of them are searched
-            return torch.where(outside[:, None], _largest_inside(l, ab), ab)
+            return torch.where(outside, _largest_inside(l, ab), ab)
         if not outside.any():
             return ab
-        pixel_l = l[:, 0][outside].reshape(1, 1, -1, 1)
-        pixel_ab = ab.permute(0, 2, 3, 1)[outside].T.reshape(1, 2, -1, 1)
-        clamped = ab.permute(0, 2, 3, 1).clone()
-        clamped[outside] = _largest_inside(pixel_l, pixel_ab)[0, :, :, 0].T
-        return clamped.permute(0, 3, 1, 2)
+        pixels = outside.flatten().nonzero()[:, 0]
+        planes = ab.transpose(0, 1).flatten(1)  # (2, B * H * W)
+        pixel_l = l.flatten()[pixels].view(1, 1, -1, 1)
+        pixel_ab = planes[:, pixels].view(1, 2, -1, 1)
+        clamped = planes.index_copy(1, pixels, _largest_inside(pixel_l, pixel_ab).view(2, -1))
+        return clamped.view(2, len(ab), *ab.shape[2:]).transpose(0, 1)
 
 
 def _largest_inside(l: Tensor, ab: Tensor) -> Tensor:
@@ -176,14 +213,42 @@ def _largest_inside(l: Tensor, ab: Tensor) -> Tensor:
     low, high = torch.zeros_like(l), torch.ones_like(l)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        inside = _inside_gamut(_unclipped_rgb(l, middle * ab)).unsqueeze(1)
-        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        outside = _outside_gamut(_linear_rgb(l, middle * ab))
+        low, high = torch.where(outside, low, middle), torch.where(outside, middle, high)
     return low * ab
 
 
-def _unclipped_rgb(l: Tensor, ab: Tensor) -> Tensor:
-    return kornia.color.lab_to_rgb(torch.cat([l * L_SCALE, ab * AB_SCALE], dim=1), clip=False)
+def _linear_rgb(l: Tensor, ab: Tensor) -> Tensor:
+    """Linear light (B, 3, H, W), outside [0, 1] where sRGB cannot show it."""
+    y = (l * (L_SCALE / 116)).add_(16 / 116)
+    a, b = ab.split(1, dim=1)
+    root = torch.cat([y.add(a, alpha=AB_SCALE / 500), y, y.sub(b, alpha=AB_SCALE / 200).clamp_(min=0)], dim=1)
+    bend, slope = 0.2068966, 7.787
+    xyz = root.clamp(min=bend).pow(3).add_(root.clamp(max=bend).sub_(bend), alpha=1 / slope)
+    x, y, z = xyz.unbind(1)
+    return torch.stack([(x * r).add_(y, alpha=g).add_(z, alpha=b) for r, g, b in _XYZ_TO_RGB], dim=1)
 
 
-def _inside_gamut(rgb: Tensor) -> Tensor:
-    return ((rgb >= -_GAMUT_TOLERANCE) & (rgb <= 1.0 + _GAMUT_TOLERANCE)).all(dim=1)
+def _compressed(linear: Tensor) -> Tensor:
+    """Linear light -> sRGB, clipped to [0, 1]."""
+    linear = linear.clamp(0.0, 1.0)
+    bend, slope = 0.0031308, 12.92
+    curve = linear.clamp(min=bend).log().mul_(1 / 2.4).exp().mul(1.055).sub_(0.055)
+    return curve.add_(linear.clamp(max=bend).sub_(bend), alpha=slope).clamp(0.0, 1.0)
+
+
+def _outside_gamut(linear: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 1, H, W), bool."""
+    red, green, blue = linear.split(1, dim=1)
+    darkest, brightest = red.minimum(green).minimum(blue), red.maximum(green).maximum(blue)
+    return (darkest < _DARKEST) | (brightest > _BRIGHTEST)
+
+
+def _piecewise(convert: Callable[[Tensor, Tensor], Tensor], l: Tensor, ab: Tensor) -> Tensor:
+    """The same as ``convert(l, ab)``: on a CPU so many rows at a time that what lies between stays in its cache."""
+    if l.device.type != "cpu" or torch.compiler.is_compiling():  # exporting counts as compiling
+        return convert(l, ab)
+    rows = max(1, _CACHED_PIXELS // max(1, len(l) * l.shape[3]))
+    if rows >= l.shape[2]:
+        return convert(l, ab)
+    return torch.cat([convert(*piece) for piece in zip(l.split(rows, 2), ab.split(rows, 2), strict=True)], dim=2)

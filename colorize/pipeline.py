@@ -18,7 +18,7 @@ from torch import Tensor
 
 from colorize import ranks
 from colorize.checkpoint import Checkpoint, describe, load_checkpoint
-from colorize.color import l_ab_to_rgb, rgb_to_l_ab, to_float, to_uint8
+from colorize.color import l_ab_to_rgb, rgb_to_l, to_uint8
 from colorize.convert import unify
 from colorize.models.base import Network
 from colorize.pretrained import locate, push, save_folder
@@ -252,7 +252,7 @@ class Colorizer:
         rows = max(1, _STRIP_PIXELS // (count * width))
         l = rgb.new_empty(count, 1, height, width, dtype=torch.float32)
         for part, into in zip(rgb.split(rows, dim=2), l.split(rows, dim=2), strict=True):
-            into.copy_(rgb_to_l_ab(part.float() if floating else to_float(part))[0])
+            into.copy_(rgb_to_l(part.float() if floating else part))
         small, saturation = self._small_ab(l, temporal), self.saturation
         if adjust is not None:
             small, saturation = adjust(l, small * saturation), 1.0

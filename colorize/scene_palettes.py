@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from colorize.color import rgb_to_l_ab, to_float
+from colorize.color import rgb_to_l
 from colorize.media import Animation, Palettes, gif_palette, on_white, palette_error, sample_pixels
 from colorize.motion import is_cut
 
@@ -67,4 +67,4 @@ def _small_lightness(frame: np.ndarray) -> Tensor:
     """(1, 1, H, W) in [0, 1], no side above `_SIDE`."""
     image = Image.fromarray(on_white(frame))
     image.thumbnail((_SIDE, _SIDE))
-    return rgb_to_l_ab(to_float(torch.tensor(np.asarray(image)).permute(2, 0, 1)[None]))[0]
+    return rgb_to_l(torch.tensor(np.asarray(image)).permute(2, 0, 1)[None])

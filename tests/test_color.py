@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import kornia
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import color as skcolor
 
-from colorize.color import clamp_to_gamut, l_ab_to_rgb, rgb_to_l_ab, rgb_to_lab, to_float, to_uint8
+from colorize.color import clamp_to_gamut, l_ab_to_rgb, rgb_to_l, rgb_to_l_ab, rgb_to_lab, to_float, to_uint8
 
 
 def random_rgb(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -51,6 +52,32 @@ def test_the_conversion_has_a_gradient():
     (l.sum() + ab.square().sum()).backward()
     assert rgb.grad is not None and rgb.grad.abs().min() > 0
     torch.testing.assert_close(rgb_to_l_ab(rgb.detach()), (l.detach(), ab.detach()), atol=1e-5, rtol=0)
+
+
+def test_lightness_alone_is_that_of_the_whole_conversion():
+    rgb = to_uint8(random_rgb(2, 3, 40, 31))
+    grey = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
+    for picture in (rgb, rgb.contiguous(memory_format=torch.channels_last), grey, rgb[:0]):
+        torch.testing.assert_close(rgb_to_l(picture), rgb_to_l_ab(to_float(picture))[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(rgb_to_l(to_float(rgb)), rgb_to_l_ab(to_float(rgb))[0], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 17, 23), (3, 3, 300, 257), (0, 3, 8, 8), (1, 3, 1, 200_000)])
+def test_the_way_back_is_kornias(shape: tuple[int, ...]):
+    rgb = random_rgb(*shape)
+    rgb[..., ::2] *= 0.06
+    l, ab = rgb_to_l_ab(rgb)
+    theirs = kornia.color.lab_to_rgb(torch.cat([l * 100, ab * 128], dim=1))
+    torch.testing.assert_close(l_ab_to_rgb(l, ab), theirs, atol=1e-5, rtol=0)
+    for i in range(len(rgb)):
+        torch.testing.assert_close(l_ab_to_rgb(l[i : i + 1], ab[i : i + 1]), theirs[i : i + 1], atol=1e-5, rtol=0)
+
+
+def test_the_way_back_has_a_gradient():
+    l, ab = (x.requires_grad_() for x in rgb_to_l_ab(random_rgb(1, 3, 5, 5)))
+    l_ab_to_rgb(l, ab * 1.5).square().sum().backward()  # some of it outside the gamut
+    for x in (l, ab):
+        assert x.grad is not None and x.grad.isfinite().all() and x.grad.abs().sum() > 0
 
 
 def test_every_uint8_colour_of_a_dense_sample_comes_back():

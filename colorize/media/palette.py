@@ -90,15 +90,15 @@ class PaletteMap:
     def __init__(self, palette: np.ndarray, transparent: int | None = None) -> None:
         self._palette = palette.astype(np.float32)
         self._transparent = len(palette) if transparent is None else transparent
-        self._known = np.full(1 << 24, -1, np.int16)
+        self._known = np.zeros(1 << 24, np.int16)  # the index + 1; memory is taken where it is written to alone
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         codes = _color_codes(frame)
-        new = np.unique(codes[self._known[codes] < 0])
+        new = np.unique(codes[self._known[codes] == 0])
         for start in range(0, len(new), 1 << 14):  # in chunks, or distances would fill the memory
             chunk = new[start : start + (1 << 14)]
-            self._known[chunk] = _nearest(self._palette, _code_colors(chunk).astype(np.float32))
-        return np.where(frame[..., 3] < OPAQUE, self._transparent, self._known[codes]).astype(np.uint8)
+            self._known[chunk] = 1 + _nearest(self._palette, _code_colors(chunk).astype(np.float32))
+        return np.where(frame[..., 3] < OPAQUE, self._transparent, self._known[codes] - 1).astype(np.uint8)
 
 
 def _nearest(palette: np.ndarray, colors: np.ndarray) -> np.ndarray:
