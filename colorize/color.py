@@ -24,10 +24,12 @@ _RGB_TO_XYZ = (
     (0.212671, 0.715160, 0.072169),
     (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
 )
-_XYZ_TO_RGB = (
-    (3.2404813432005266 * 0.95047, -1.5371515162713185, -0.4985363261688878 * 1.08883),
-    (-0.9692549499965682 * 0.95047, 1.8759900014898907, 0.0415559265582928 * 1.08883),
-    (0.0556466391351772 * 0.95047, -0.2040413383665112, 1.0573110696453443 * 1.08883),
+_XYZ_TO_RGB = torch.tensor(
+    [
+        (3.2404813432005266 * 0.95047, -1.5371515162713185, -0.4985363261688878 * 1.08883),
+        (-0.9692549499965682 * 0.95047, 1.8759900014898907, 0.0415559265582928 * 1.08883),
+        (0.0556466391351772 * 0.95047, -0.2040413383665112, 1.0573110696453443 * 1.08883),
+    ]
 )
 BIN_SIZE = 10.0  # of `ab_bins`, in units of a and b
 
@@ -160,7 +162,7 @@ def l_ab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:
     """
     with torch.autocast(l.device.type, enabled=False):
         l, ab = l.float(), ab.float()
-        return _piecewise(lambda l, ab: _compressed(_linear_rgb(l, ab)), l, clamp_to_gamut(l, ab))
+        return _piecewise(lambda l, ab: _compressed(_linear_rgb(_roots(l, ab))), l, clamp_to_gamut(l, ab))
 
 
 @cache
@@ -194,7 +196,7 @@ def clamp_to_gamut(l: Tensor, ab: Tensor) -> Tensor:
     """
     with torch.autocast(l.device.type, enabled=False):
         l, ab = l.float(), ab.float()
-        outside = _piecewise(lambda l, ab: _outside_gamut(_linear_rgb(l, ab)), l, ab)  # (B, 1, H, W)
+        outside = _piecewise(lambda l, ab: _outside_gamut(_linear_rgb(_roots(l, ab))), l, ab)  # (B, 1, H, W)
         if torch.compiler.is_exporting():  # a graph holds no choice of pixels: all of them are searched
             return torch.where(outside, _largest_inside(l, ab), ab)
         if not outside.any():
@@ -209,24 +211,26 @@ def clamp_to_gamut(l: Tensor, ab: Tensor) -> Tensor:
 
 def _largest_inside(l: Tensor, ab: Tensor) -> Tensor:
     """The largest chroma inside the gamut between grey and ab (B, 2, H, W), which lies outside."""
-    # Invariant: `low` is inside (grey, at least), so the result always is.
-    low, high = torch.zeros_like(l), torch.ones_like(l)
+    grey, colour = _roots(l, torch.zeros_like(ab)), _roots(torch.full_like(l, -16 / L_SCALE), ab)
+    share, step = torch.zeros_like(l), 0.5  # always inside: grey is, at least
     for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        outside = _outside_gamut(_linear_rgb(l, middle * ab))
-        low, high = torch.where(outside, low, middle), torch.where(outside, middle, high)
-    return low * ab
+        outside = _outside_gamut(_linear_rgb(torch.addcmul(grey, colour, share + step)))
+        share, step = share + step * ~outside, step / 2
+    return share * ab
 
 
-def _linear_rgb(l: Tensor, ab: Tensor) -> Tensor:
-    """Linear light (B, 3, H, W), outside [0, 1] where sRGB cannot show it."""
+def _roots(l: Tensor, ab: Tensor) -> Tensor:
+    """The cube roots of X, Y and Z (B, 3, H, W), each by the white's; linear in l + 0.16 and ab."""
     y = (l * (L_SCALE / 116)).add_(16 / 116)
     a, b = ab.split(1, dim=1)
-    root = torch.cat([y.add(a, alpha=AB_SCALE / 500), y, y.sub(b, alpha=AB_SCALE / 200).clamp_(min=0)], dim=1)
+    return torch.cat([y.add(a, alpha=AB_SCALE / 500), y, y.sub(b, alpha=AB_SCALE / 200)], dim=1)
+
+
+def _linear_rgb(roots: Tensor) -> Tensor:
+    """`_roots` -> linear light (B, 3, H, W), outside [0, 1] where sRGB cannot show it."""
     bend, slope = 0.2068966, 7.787
-    xyz = root.clamp(min=bend).pow(3).add_(root.clamp(max=bend).sub_(bend), alpha=1 / slope)
-    x, y, z = xyz.unbind(1)
-    return torch.stack([(x * r).add_(y, alpha=g).add_(z, alpha=b) for r, g, b in _XYZ_TO_RGB], dim=1)
+    xyz = roots.clamp(min=bend).pow(3).add_(roots.clamp(max=bend).sub_(bend), alpha=1 / slope)
+    return (_XYZ_TO_RGB.to(xyz.device) @ xyz.flatten(2)).view_as(xyz)
 
 
 def _compressed(linear: Tensor) -> Tensor:
@@ -239,9 +243,7 @@ def _compressed(linear: Tensor) -> Tensor:
 
 def _outside_gamut(linear: Tensor) -> Tensor:
     """(B, 3, H, W) -> (B, 1, H, W), bool."""
-    red, green, blue = linear.split(1, dim=1)
-    darkest, brightest = red.minimum(green).minimum(blue), red.maximum(green).maximum(blue)
-    return (darkest < _DARKEST) | (brightest > _BRIGHTEST)
+    return (linear.amin(1, keepdim=True) < _DARKEST) | (linear.amax(1, keepdim=True) > _BRIGHTEST)
 
 
 def _piecewise(convert: Callable[[Tensor, Tensor], Tensor], l: Tensor, ab: Tensor) -> Tensor:
