@@ -55,7 +55,7 @@ def recipe(
         **{part: parts[part] for part in ("model", "loss", "optimizer")}, scheduler=None, data={"size": size}
     ).train()
     module.model.checkpointing = cfg.trainer.checkpointing
-    module.model.use_winograd(cfg.trainer.winograd)
+    module.model.use_fast_convolutions(cfg.trainer.fast_convolutions)
     optimizer = module.create_optimizer()
     data = instantiate({k: v for k, v in cfg.dataset.items() if k != "epochs"}, seed=0)
     pictures = torch.randint(256, (cfg.dataset.batch_size, 3, size, size), dtype=torch.uint8)
@@ -98,7 +98,7 @@ def work(name: str, size: int, overrides: list[str]) -> None:
     logging.disable(logging.WARNING)
     if "trainer.malloc=true" in overrides:
         keep_freed_memory()
-    plain_batch, plain_step, _ = recipe(name, size, *overrides, "trainer.winograd=false")
+    plain_batch, plain_step, _ = recipe(name, size, *overrides, "trainer.fast_convolutions=false")
     content = plain_batch()  # what the network asks for is counted, not what a faster algorithm does with less
     about = {"data": count(plain_batch), "step": count(lambda: plain_step(content))}
     batch, step, whole = recipe(name, size, *overrides)

@@ -41,9 +41,9 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"seed={cfg.seed} must be a whole number from 0 up")
     if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
         raise ValueError(f"dataset.epochs={cfg.trainer.max_epochs} must be a whole number from 1 up")
-    if cfg.trainer.malloc not in (True, False, "auto"):
+    if cfg.trainer.malloc != "auto" and not isinstance(cfg.trainer.malloc, bool):
         raise ValueError(f"trainer.malloc={cfg.trainer.malloc} is not one of: auto, true, false")
-    for switch in ("checkpointing", "fused", "winograd"):
+    for switch in ("checkpointing", "fused", "fast_convolutions"):
         if not isinstance(cfg.trainer[switch], bool):
             raise ValueError(f"trainer.{switch}={cfg.trainer[switch]} is not true or false")
     if cfg.trainer.compile not in _COMPILE:

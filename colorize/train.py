@@ -65,11 +65,11 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     module = ColorizeModule(**settings, scheduler=scheduler, data={"size": cfg.dataset.size})
     module.create_optimizer()
     module.model.checkpointing, module.fused = cfg.trainer.checkpointing, cfg.trainer.fused
-    module.model.use_winograd(cfg.trainer.winograd and not cfg.trainer.compile)
+    module.model.use_fast_convolutions(cfg.trainer.fast_convolutions and not cfg.trainer.compile)
     if cfg.finetune is not None and resume is None:
         start_weights(module.model, settings["model"], str(cfg.finetune))
     callbacks, loggers = (list(instantiate(group).values()) for group in (cfg.callbacks, cfg.logger))
-    ours = ("malloc", "checkpointing", "compile", "fused", "winograd")
+    ours = ("malloc", "checkpointing", "compile", "fused", "fast_convolutions")
     lightnings = {k: v for k, v in cfg.trainer.items() if k not in ours}
     trainer = instantiate(lightnings, callbacks=callbacks, logger=loggers, plugins=[SafeCheckpointIO()])
     on_cpu = trainer.strategy.root_device.type == "cpu"

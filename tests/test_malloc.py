@@ -39,8 +39,9 @@ def test_where_there_is_no_glibc_the_setting_is_refused(train, monkeypatch):
 
 
 def test_a_switch_is_true_or_false(train):
-    with pytest.raises(ValueError, match=r"trainer.malloc=2 is not one of: auto, true, false"):
-        train(*TINY, "trainer.malloc=2")
-    for switch in ("checkpointing", "winograd"):
+    for wrong in (1, 2):  # 1 == True
+        with pytest.raises(ValueError, match=rf"trainer.malloc={wrong} is not one of: auto, true, false"):
+            train(*TINY, f"trainer.malloc={wrong}")
+    for switch in ("checkpointing", "fast_convolutions"):
         with pytest.raises(ValueError, match=rf"trainer.{switch}=2 is not true or false"):
             train(*TINY, f"trainer.{switch}=2")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from colorize.models.winograd import Conv3x3
+from colorize.models.convolution import Conv3x3
 
 if TYPE_CHECKING:
     from colorize.data.store import Pictures
@@ -38,11 +38,11 @@ class Network(nn.Module):
         Called once before training from scratch or on another set, never when a checkpoint is only loaded.
         """
 
-    def use_winograd(self, on: bool) -> None:
-        """Whether its `Conv3x3` train by Winograd's algorithm."""
+    def use_fast_convolutions(self, on: bool) -> None:
+        """Whether its `Conv3x3` train by the faster algorithms."""
         for layer in self.modules():
             if isinstance(layer, Conv3x3):
-                layer.winograd = on
+                layer.fast = on
 
     def output(self, l: Tensor) -> Tensor:
         """l (B, 1, H, W) -> the network's own output: ab (B, 2, H, W), or what `decode` makes ab of."""

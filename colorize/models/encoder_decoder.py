@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.models.base import Network
+from colorize.models.convolution import Conv3x3
 from colorize.models.heads import Head, create_head
-from colorize.models.winograd import Conv3x3
 
 if TYPE_CHECKING:
     from colorize.data.store import Pictures
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Layers = Sequence[int | str]
 
 
-class StridedConv2d(nn.Conv2d):
+class StridedConv2d(Conv3x3):
     """3x3 convolution at stride 2, padded as Keras pads 'same': an even side gets its extra pixel right and below only.
 
     PyTorch's ``padding=1`` would shift every strided layer by a pixel against the reference.
     """
 
     def __init__(self, channels_in: int, channels_out: int):
-        super().__init__(channels_in, channels_out, 3, stride=2)
+        super().__init__(channels_in, channels_out, stride=2, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

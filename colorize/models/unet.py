@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.models.base import Network
+from colorize.models.convolution import Conv3x3
 from colorize.models.heads import create_head
-from colorize.models.winograd import Conv3x3
 
 if TYPE_CHECKING:
     from colorize.data.store import Pictures
@@ -22,9 +22,7 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
-            if stride > 1
-            else Conv3x3(channels_in, channels_out, bias=False),
+            Conv3x3(channels_in, channels_out, stride, bias=False),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _TILE = torch.tensor(
@@ -35,44 +35,26 @@ _RESULT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4,
 _BOTH = torch.kron(_KERNEL, _KERNEL)  # (36, 9): of rows and columns at once
 _FEWEST = 128  # tiles at a time: a matrix product of fewer rows is slow, too
 _VALUES = 2**15  # tiles times channels at a time: transformed, 5 MB
-_CHANNELS = 128  # with fewer, memory is the limit: faster on a quiet machine, slower on a shared one
+_CHANNELS = 64  # with fewer, memory is the limit
 _WORTH = 2**23  # tiles times channels times channels: below, the transformations take as long as they save
 
 
-class Conv3x3(nn.Conv2d):
-    """`nn.Conv2d` of 3 x 3 at stride 1 that keeps the size, (B, C, H, W) -> (B, K, H, W).
-
-    With ``winograd`` it trains by Winograd's algorithm where that is faster: in float32 on a CPU, from 128 channels on,
-    for sides that are multiples of 4. Without gradients it always is the plain convolution.
-    """
-
-    winograd = False
-
-    def __init__(self, channels_in: int, channels_out: int, bias: bool = True):
-        super().__init__(channels_in, channels_out, 3, padding=1, bias=bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        learning = torch.is_grad_enabled() and not torch.jit.is_tracing()
-        if self.winograd and learning and _pays(input, self.out_channels):
-            return _Winograd.apply(input, self.weight, self.bias)
-        return super().forward(input)
-
-
-def _pays(x: Tensor, channels_out: int) -> bool:
+def pays(x: Tensor, channels_out: int) -> bool:
+    """Whether x (B, C, H, W), float32 on a CPU, is convolved faster so: from 64 channels on, sides multiples of 4."""
     count, channels, height, width = x.shape
     return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and min(channels, channels_out) >= _CHANNELS
+        min(channels, channels_out) >= _CHANNELS
         and height % 4 == width % 4 == 0
         and count * height * width // 16 * channels * channels_out >= _WORTH
     )
 
 
-class _Winograd(torch.autograd.Function):
-    """x (B, C, H, W), weight (K, C, 3, 3), bias (K) or None -> (B, K, H, W), channels last."""
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (B, C, H, W), weight (K, C, 3, 3), bias (K) or None -> (B, K, H, W), channels last; padded by 1."""
+    return _Winograd.apply(x, weight, bias)
 
+
+class _Winograd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
