@@ -16,8 +16,8 @@ RUN python -m venv /opt/venv \
 
 FROM python:3.12-slim
 COPY --from=build /opt/venv /opt/venv
-RUN useradd --create-home colorize
-USER colorize
+RUN useradd --create-home --uid 1000 colorize
+USER 1000
 WORKDIR /work
 ENV PATH=/opt/venv/bin:$PATH
 ENTRYPOINT ["colorize"]

@@ -33,8 +33,9 @@ test-slow: $(READY) ## the tests that are left out of it: kills, wheels, real la
 docs: $(READY) ## the documentation's site, in build/site
 	@$(BIN)/python -m mkdocs build --strict
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and hadolint on the Dockerfile
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/hadolint Dockerfile
 
 fuzz: $(READY) ## damaged files of every format (FUZZ="--cases 500 --command-line 20": fewer), see SECURITY.md
 	@$(BIN)/python tests/fuzz $(FUZZ)

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # Nobody is told that this page exists, and nothing is fetched.
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+_UPLOADS = "GRADIO_TEMP_DIR"
 # A browser that would load anything from elsewhere is told not to.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -78,7 +79,8 @@ def server(cfg: DictConfig) -> Iterator[tuple[Any, socket.socket]]:
     except (OSError, OverflowError) as error:
         raise ValueError(f"cannot serve at {cfg.host}:{cfg.port} ({error}): port=0 takes any free one") from error
     folder = Path(tempfile.mkdtemp(prefix="colorize_app_"))
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # uploads land there, and no other file is served
+    before = os.environ.get(_UPLOADS)
+    os.environ[_UPLOADS] = str(folder)  # uploads land there, and no other file is served
     ended = threading.Event()
     try:
         studio = Studio(folder, weights, cfg.device, cfg.max_pixels, cfg.time_limit)
@@ -94,6 +96,10 @@ def server(cfg: DictConfig) -> Iterator[tuple[Any, socket.socket]]:
         ended.set()
         door.close()
         shutil.rmtree(folder, ignore_errors=True)
+        if before is None:
+            del os.environ[_UPLOADS]
+        else:
+            os.environ[_UPLOADS] = before
 
 
 class _Guard:
