@@ -38,6 +38,7 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {  # by the first two bytes; 
 _WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},  # 4:4:4, for the colour is what we made
     "WEBP": {"quality": 95},  # its alpha is lossless all the same
+    "PNG": {"compress_level": 4},  # of photographs 3 to 5 % more bytes than at 6, in half the time
     "TIFF": {"compression": "tiff_deflate"},
 }
 # The tags of a TIFF also say how its pixels are stored, and Pillow's deflate writer fails on EXIF's sub-folders: only
