@@ -17,6 +17,7 @@ from colorize.studio import Done, Studio, kinds, mark, modes, render_examples, s
 log = logging.getLogger(__name__)
 
 _TITLE = "Colorize"
+_VISITS = 200  # whose state is kept: the picture and hints that a page left open still shows
 _STEADY = {
     "smooth": "steady along what moves",
     "convlstm": "by the network's own memory",
@@ -55,6 +56,8 @@ def build(studio: Studio, max_waiting: int, max_bytes: int) -> FastAPI:
     # Gradio refuses paths that were not uploaded only once it believes that it was launched, which mounting leaves out:
     # without this line whoever sees the page could have any picture of this machine.
     blocks.has_launched = True
+    # Of each visit Gradio keeps over 100 KB until so many others have come, by default 10,000.
+    blocks.state_session_capacity = _VISITS
     blocks.queue(max_size=max_waiting, default_concurrency_limit=2, api_open=False)
     return gr.mount_gradio_app(
         FastAPI(title=_TITLE, openapi_url=None),

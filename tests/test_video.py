@@ -5,8 +5,10 @@ What is written is checked by an independent path: PyAV, Pillow or imageio readi
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
+import os
 import resource
 import struct
 import sys
@@ -867,3 +869,32 @@ def test_real_clips(shared: Path, tmp_path: Path, colourizer: None, name: str) -
     before, after = read_animation(source), read_animation(target)
     assert after.size == before.size and colour_is_there(target)
     assert [timing for _, timing in after.timed()] == [timing for _, timing in before.timed()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts the threads of this process in /proc")
+def test_a_long_clip_takes_no_more_threads_than_a_short_one(tmp_path: Path) -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    def counted(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for frame in frames:
+            most[-1] = max(most[-1], threads())
+            yield frame
+
+    most = []
+    for name, count in (("short.mp4", 5), ("long.mp4", 120)):
+        with av.open(str(tmp_path / name), "w") as file:
+            stream = file.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+            for level in range(count):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        gc.collect()
+        gc.disable()  # each frame's own converter, with its threads, would live until the next collection
+        try:
+            most.append(0)
+            clip = read_animation(tmp_path / name)
+            write_animation(tmp_path / f"again_{name}", clip.through(counted), clip)
+        finally:
+            gc.enable()
+    assert most[1] <= most[0] + 4

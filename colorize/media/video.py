@@ -21,7 +21,7 @@ import av
 import numpy as np
 from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from colorize.media.animation import Animation, Timed, Timing, on_white
 from colorize.media.common import MediaError, StrPath, check_pixels, reading, replacing
@@ -79,6 +79,7 @@ class Video(Animation):
     def timed(self) -> Timed:
         with reading(self.path, self.kind), _open(self.path) as file:
             stream = _stream(file, self.max_pixels)
+            converter = VideoReformatter()
             damaged = number = 0
             size: tuple[int, int] | None = None
             waiting: tuple[np.ndarray, Fraction, Fraction] | None = None
@@ -87,7 +88,7 @@ class Video(Animation):
                     damaged += 1
                     continue
                 size = size or (frame.width, frame.height)
-                pixels = _upright(_to_rgb(frame, size, self.color[0]), _display_matrix(frame))
+                pixels = _upright(_to_rgb(converter, frame, size, self.color[0]), _display_matrix(frame))
                 length = (frame.duration or 0) * self.time_base or 1 / self.rate
                 start = waiting[1] + waiting[2] if waiting and frame.pts is None else (frame.pts or 0) * self.time_base
                 if waiting is not None:
@@ -175,9 +176,10 @@ def write_video(path: StrPath, timed: Timed, *, source: Animation, quality: int)
                 log.info("%s: odd size, so its colours are stored at full resolution (4:4:4)", path)
             matrix = _MATRICES.get(stream.codec_context.colorspace, Colorspace.ITU709)
             last, durations = -(1 << 62), {}
-            time_base = stream.codec_context.time_base
+            time_base, converter = stream.codec_context.time_base, VideoReformatter()
             for pixels, timing in itertools.chain([first], timed):
-                frame = av.VideoFrame.from_ndarray(on_white(pixels), format="rgb24").reformat(
+                frame = converter.reformat(
+                    av.VideoFrame.from_ndarray(on_white(pixels), format="rgb24"),
                     format=stream.pix_fmt,
                     dst_colorspace=matrix,
                     src_color_range="JPEG",
@@ -259,17 +261,21 @@ def _color(frame: Any) -> tuple[int, int, int]:
     return color if color[0] in _MATRICES else (usual[0], *color[1:])  # type: ignore[return-value]
 
 
-def _to_rgb(frame: Any, size: tuple[int, int], matrix: int) -> np.ndarray:
-    """uint8 (H, W, 3) of the (W, H) asked for: a stream may change its size on the way."""
+def _to_rgb(converter: VideoReformatter, frame: Any, size: tuple[int, int], matrix: int) -> np.ndarray:
+    """uint8 (H, W, 3) of the (W, H) asked for: a stream may change its size on the way.
+
+    One converter a clip: each has threads, and a frame's own lives on until Python looks for cycles.
+    """
     full = frame.color_range == 2 or frame.format.name.startswith("yuvj")
-    return frame.to_ndarray(
-        format="rgb24",
-        width=size[0],
-        height=size[1],
+    rgb = converter.reformat(
+        frame,
+        *size,
+        "rgb24",
         src_colorspace=_MATRICES[matrix],
         src_color_range="JPEG" if full else "MPEG",
         dst_color_range="JPEG",
     )
+    return rgb.to_ndarray()
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
