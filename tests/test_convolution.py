@@ -32,6 +32,21 @@ def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), [x, *layer.parameters()])]
 
 
+def compare(layer: Conv3x3, shape: tuple[int, ...], layout: torch.memory_format, way: str, tolerance: float) -> None:
+    """With what PyTorch's own layer computes in double precision."""
+    torch.manual_seed(0)
+    layer.reset_parameters()
+    reference = nn.Conv2d(shape[1], layer.out_channels, 3, layer.stride, layer.padding, bias=layer.bias is not None)
+    reference.load_state_dict(layer.state_dict())
+    x = torch.randn(shape).to(memory_format=layout)
+    expected = results(reference.double(), x.double())
+    layer.fast = True
+    got = results(layer, x)
+    assert way in type(layer(x).grad_fn).__name__
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=tolerance * max(0.1, float(other.abs().max())))
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     ("shape", "channels_out"),
@@ -41,17 +56,7 @@ def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
 def test_result_and_gradients_are_the_convolutions(everywhere, monkeypatch, shape, channels_out, bias, layout):
     monkeypatch.setattr(winograd, "_FEWEST", 8)  # in several pieces
     monkeypatch.setattr(winograd, "_VALUES", 64)
-    torch.manual_seed(0)
-    layer = Conv3x3(shape[1], channels_out, bias=bias)
-    reference = nn.Conv2d(shape[1], channels_out, 3, padding=1, bias=bias).double()
-    reference.load_state_dict(layer.state_dict())
-    x = torch.randn(shape).to(memory_format=layout)
-    expected = results(reference, x.double())
-    layer.fast = True
-    got = results(layer, x)
-    assert "_Winograd" in type(layer(x).grad_fn).__name__
-    for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-5 * max(0.1, float(other.abs().max())))
+    compare(Conv3x3(shape[1], channels_out, bias=bias), shape, layout, "_Winograd", 2e-5)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(2, 0), (2, 1), (1, 1)])
@@ -62,17 +67,7 @@ def test_result_and_gradients_are_the_convolutions(everywhere, monkeypatch, shap
 def test_gradients_by_patches_are_right(everywhere, monkeypatch, shape, channels_out, stride, padding, layout):
     monkeypatch.setattr(winograd, "_CHANNELS", 10**6)
     monkeypatch.setattr(convolution, "_VALUES", 2**9)  # in several pieces
-    torch.manual_seed(0)
-    layer = Conv3x3(shape[1], channels_out, stride, padding)
-    reference = nn.Conv2d(shape[1], channels_out, 3, stride, padding).double()
-    reference.load_state_dict(layer.state_dict())
-    x = torch.randn(shape).to(memory_format=layout)
-    expected = results(reference, x.double())
-    layer.fast = True
-    got = results(layer, x)
-    assert "_ByPatches" in type(layer(x).grad_fn).__name__
-    for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=0, atol=1e-5 * max(0.1, float(other.abs().max())))
+    compare(Conv3x3(shape[1], channels_out, stride, padding), shape, layout, "_ByPatches", 1e-5)
 
 
 def test_where_it_would_not_be_faster_the_plain_convolution_is_used(monkeypatch):
