@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,8 @@ def compare(layer: Conv3x3, shape: tuple[int, ...], layout: torch.memory_format,
     """With what PyTorch's own layer computes in double precision."""
     torch.manual_seed(0)
     layer.reset_parameters()
-    reference = nn.Conv2d(shape[1], layer.out_channels, 3, layer.stride, layer.padding, bias=layer.bias is not None)
+    reference: Any = nn.Conv2d(shape[1], layer.out_channels, 3, bias=layer.bias is not None)
+    reference.stride, reference.padding = layer.stride, layer.padding
     reference.load_state_dict(layer.state_dict())
     x = torch.randn(shape).to(memory_format=layout)
     expected = results(reference.double(), x.double())
