@@ -159,7 +159,11 @@ Content = tuple[dict[str, Any], dict[str, Tensor], int, int]  # settings, the ne
 
 
 def _read_training(path: Path) -> Content:
-    if not zipfile.is_zipfile(path):
+    try:
+        zipped = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # so it calls one that says it spans several disks
+        zipped = False
+    if not zipped:
         raise ValueError(f"{path} is damaged or no checkpoint of Colorize")
     try:
         # mmap: the optimizer's state, twice the network's size, is never read

@@ -115,7 +115,10 @@ class TestCheckpoint:
         (tmp_path / "short.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
         (tmp_path / "text.ckpt").write_text("hello")
         torch.save({"a": 1}, tmp_path / "foreign.ckpt")
-        for name in ("short", "text", "foreign"):
+        spanning = bytearray(checkpoint.read_bytes())
+        spanning[spanning.rindex(b"PK\x06\x07") + 16] = 2  # disks, says the ZIP
+        (tmp_path / "spanning.ckpt").write_bytes(spanning)
+        for name in ("short", "text", "foreign", "spanning"):
             with pytest.raises(ValueError, match=rf"{name}.ckpt is damaged or no checkpoint"):
                 load_checkpoint(tmp_path / f"{name}.ckpt")
         with pytest.raises(ValueError, match=r"no checkpoint .*gone.ckpt"):
