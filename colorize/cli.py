@@ -214,6 +214,8 @@ def one_line(error: BaseException) -> str | None:
         )
     if isinstance(error, yaml.YAMLError | UnicodeDecodeError):  # the first alone says in which file
         return f"cannot read a config: {_flat(str(error))}"
+    if isinstance(error, RecursionError) and (nested := re.findall(r"full_key: ([a-z]\w*)", str(error))):
+        return f"cannot read a config: {nested[-1]} contains itself, or lists too deep to be meant"
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}= is missing; --help shows the settings"
     if is_out_of_memory(error):

@@ -146,3 +146,12 @@ def test_console_scripts(name: str, tmp_path: Path):
     script = Path(sys.executable).with_name(f"colorize-{name}")
     done = subprocess.run([script, "--cfg", "job"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0 and "ckpt_path" in done.stdout, done.stderr
+
+
+def test_a_config_that_contains_itself_is_named(tmp_path: Path):
+    (tmp_path / "conf/scheduler").mkdir(parents=True)
+    (tmp_path / "conf/scheduler/loop.yaml").write_text("name: OneCycleLR\nbase_momentum: &a [*a, *a]\n")
+    done = colorize("train", "--config-dir", "conf", "scheduler=loop", *TINY, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: cannot read a config: base_momentum contains itself" in done.stderr
+    assert "Traceback" not in done.stderr
