@@ -792,3 +792,13 @@ def test_real_gifs(tmp_path: Path, source: Path) -> None:
     assert (again.size, again.durations, again.loop) == (size, animation.durations, loop)
     assert again.transparent == animation.transparent
     assert psnr(frames, list(again.frames())) > 40
+
+
+def test_what_rests_in_a_gif_costs_next_to_nothing(tmp_path: Path) -> None:
+    frame = opaque(smooth(40, 60))
+    palette = gif_palette([frame])
+    sizes = []
+    for count in (1, 20):
+        write_gif(tmp_path / "still.gif", [frame] * count, palette=palette, durations=[50] * count, loop=0)
+        sizes.append((tmp_path / "still.gif").stat().st_size)
+    assert sizes[1] - sizes[0] < 19 * 60  # an empty pixel and its header, not a picture
