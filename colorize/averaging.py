@@ -26,7 +26,7 @@ class MovingAverage(WeightAveraging):
         super().__init__(avg_fn=partial(_average, decay))
 
 
-def _average(decay: float, average: Tensor, current: Tensor, number: Tensor | int) -> Tensor:
-    """``number`` of updates before this one, from 1 on: the first is the weights themselves."""
-    kept = min(decay, (1 + int(number)) / (10 + int(number)))
+def _average(decay: float, average: Tensor, current: Tensor, number: Tensor) -> Tensor:
+    """``number`` of updates before this one, from 1 on, where the weights are: a GPU need not be waited for."""
+    kept = ((1 + number) / (10 + number)).clamp(max=decay)
     return average + (1 - kept) * (current - average)
