@@ -1,4 +1,4 @@
-"""python -m benchmarks.mutants [--sample 300] [--seed 0] [--minutes 60]     would the tests notice? mutants they kill
+"""python -m benchmarks.mutants [--sample 300] [--seed 0] [--jobs 2]     would the tests notice? mutants they kill
 
 A mutant is a source file with one change: a comparison, operator, number, boolean or condition becomes another, a
 `return` gives None. Of all changes of the files below a seeded sample is tried with the tests that cover each file; one
@@ -24,7 +24,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,11 +140,13 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600, help="no further mutant after that")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants tried at once, each with one thread")
     parser.add_argument("--seconds", type=float, default=600, help="that the tests of one mutant may take")
     parser.add_argument("--files", nargs="+", default=list(TESTS), choices=list(TESTS))
     parser.add_argument("--out", type=Path, default=ROOT / "outputs/mutants.json")
     args = parser.parse_args()
     assert not any(name.partition(".")[0] == "colorize" for name in sys.modules), "the originals would be tested"
+    os.environ["OMP_NUM_THREADS"] = "1"
     for heavy in ("torch", "torchvision", "lightning.pytorch", "kornia.augmentation", "hydra", "av", "cv2", "skimage"):
         __import__(heavy)  # what every mutant's process would else import anew
     sys.modules.pop("benchmarks", None)
@@ -150,20 +154,26 @@ def main() -> None:
     everything = [m for file in args.files for m in mutants(file, (ROOT / file).read_text())]
     sample = random.Random(args.seed).sample(everything, min(args.sample, len(everything)))
     print(f"{len(sample)} of {len(everything)} mutants, seed {args.seed}", flush=True)
-    begun, rows = time.monotonic(), []
-    with tempfile.TemporaryDirectory() as temporary:
-        copied = Path(temporary) / "copy"
-        ignored = shutil.ignore_patterns(".venv", ".git", "outputs", "__pycache__", ".*_cache")
-        shutil.copytree(ROOT, copied, ignore=ignored, symlinks=True)
-        for mutant in sample:
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(args.jobs) as pool:
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for job in range(args.jobs):
+            ignored = shutil.ignore_patterns(".venv*", ".git", "outputs", "__pycache__", ".*_cache")
+            copies.put(shutil.copytree(ROOT, Path(temporary) / f"copy{job}", ignore=ignored, symlinks=True))
+
+        def tried(mutant: Mutant) -> dict | None:
             if time.monotonic() - begun > 60 * args.minutes:
-                break
+                return None
+            copied = copies.get()
             whole = (copied / mutant.file).read_text()
             (copied / mutant.file).write_text(mutated(whole, mutant))
             happened = killed(copied, TESTS[mutant.file], args.seconds)
             (copied / mutant.file).write_text(whole)
-            rows.append({**mutant._asdict(), "happened": happened})
+            copies.put(copied)
             print(f"{happened:9} {mutant.file}:{mutant.line} {mutant.change}", flush=True)
+            return {**mutant._asdict(), "happened": happened}
+
+        rows = [row for row in pool.map(tried, sample) if row]
     counts = Counter(row["happened"] for row in rows)
     share = 1 - counts["survived"] / max(1, len(rows))
     print(f"{len(rows)} mutants tried, seed {args.seed}: {dict(counts)}, {share:.0%} killed")

@@ -88,17 +88,32 @@ def rgb_to_l_ab(rgb: Tensor, out: tuple[Tensor, Tensor] | None = None) -> tuple[
 def rgb_to_l(rgb: Tensor) -> Tensor:
     """RGB (B, 3, H, W), uint8 or floating in [0, 1] -> l (B, 1, H, W) in [0, 1], float32: `rgb_to_l_ab` without ab.
 
-    Of uint8 on a CPU each channel's part of the luminance is looked up: a quarter of the time.
+    Of uint8 on a CPU each channel's part of the luminance is looked up, a quarter of the time; and where R, G and B
+    are the same everywhere, as they are of what is to be coloured, l itself is: a fifteenth.
     """
     if rgb.dtype != torch.uint8 or rgb.device.type != "cpu":
         return rgb_to_l_ab(to_float(rgb) if rgb.dtype == torch.uint8 else rgb)[0]
-    parts = (
-        table.index_select(0, plane.flatten().int()) for table, plane in zip(_luminances(), rgb.unbind(1), strict=True)
-    )
-    y = next(parts)
-    for part in parts:
-        y.add_(part)
-    return _cube_root(y, torch.empty_like(y)).mul_(116 / L_SCALE).sub_(16 / L_SCALE).view_as(rgb[:, :1])
+    red, green, blue = rgb.unbind(1)
+    if torch.equal(red, green) and torch.equal(red, blue):
+        l = _grey_levels().index_select(0, red.flatten().int())
+    else:
+        l = _l_of_levels(red, green, blue)
+    return l.view_as(rgb[:, :1])
+
+
+def _l_of_levels(*channels: Tensor) -> Tensor:
+    """l (N,) of the R, G and B, uint8, of N pixels in all."""
+    y = torch.zeros(())
+    for table, channel in zip(_luminances(), channels, strict=True):
+        y = table.index_select(0, channel.flatten().int()).add_(y)
+    return _cube_root(y, torch.empty_like(y)).mul_(116 / L_SCALE).sub_(16 / L_SCALE)
+
+
+@cache
+def _grey_levels() -> Tensor:
+    """l of each level of grey: (256,)."""
+    levels = torch.arange(256, dtype=torch.uint8)
+    return _l_of_levels(levels, levels, levels)
 
 
 @cache

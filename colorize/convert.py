@@ -59,7 +59,7 @@ def unify(image: Any) -> Unified:
         rgb, back = _channels(pixels.movedim(-1, -3) if image.ndim > 2 else pixels, f"an array of shape {image.shape}")
 
         def to_array(coloured: Tensor) -> np.ndarray:
-            return back(coloured.cpu()).movedim(-3, -1).numpy().astype(image.dtype, copy=False)
+            return back(coloured.cpu()).movedim(-3, -1).contiguous().numpy().astype(image.dtype, copy=False)
 
         return Unified(rgb, to_array)
     if isinstance(image, Tensor):

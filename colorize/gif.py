@@ -5,6 +5,7 @@ python -m colorize.gif input=waves.gif weights=last                  by the netw
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -94,29 +95,22 @@ def colour_animation(
     Raises:
         ValueError: a temporal that is unknown or that the network has not what it takes for, or see `write_animation`.
     """
-    import numpy as np
-
     from colorize.media import batches, write_animation
     from colorize.scene_palettes import scene_palettes
 
-    def coloured(frames: Iterator[np.ndarray], temporal: str) -> Iterator[np.ndarray]:
-        state = colorizer.new_clip(temporal)
-        for batch in batches(frames, batch_size):
-            alpha = batch[..., 3:]  # nothing, of a video
-            yield from np.concatenate([colorizer(batch[..., :3], state), alpha], axis=-1)
-
     palette = None
     if target.suffix.lower() == ".gif" and not folder:
-        palette = scene_palettes(animation, lambda frame: next(coloured(iter([frame]), "none")))
+        palette = scene_palettes(animation, colorizer)
     count = 0
 
-    def counted(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def coloured(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         nonlocal count
-        for frame in watch(frames):
+        clip = colorizer.colour_clip(batches(frames, batch_size), temporal)
+        for frame in watch(itertools.chain.from_iterable(clip)):
             count += 1
             yield frame
 
-    timed = animation.through(lambda frames: counted(coloured(frames, temporal)))
+    timed = animation.through(coloured)
     write_animation(target, timed, animation, folder=folder, palette=palette, quality=quality)
     return count
 

@@ -212,7 +212,7 @@ class Colorizer:
         """Colour the frames of one clip, in order, holding no more than a batch.
 
         Args:
-            batches: uint8 (B, H, W, 3); how the clip is cut into batches makes no difference to its colours.
+            batches: uint8 (B, H, W, 3 or 4); how the clip is cut into batches makes no difference to its colours.
             temporal: how colour is kept steady, a name of `colorize.temporal.TEMPORAL`. Raises ValueError.
 
         Returns:

@@ -31,6 +31,8 @@ from PIL import Image
 from colorize import gif as command
 from colorize.gif import gif
 from colorize.media import MediaError, gif_palette, read_animation, read_gif, read_picture, write_animation, write_gif
+from colorize.pipeline import Colorizer
+from colorize.temporal import Independent, Temporal
 
 SECOND = 12800  # ticks of the videos made here
 VFR = [0, 512, 1024, 1100, 3000, 3064, 6400, 6912]  # frames far apart, and close together
@@ -142,12 +144,15 @@ def convert(source: Path, target: Path, **settings: Any) -> Path:
 def colourizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """colorize.gif with a network that costs nothing (tests/test_pipeline.py has a real one)."""
 
-    class Warm:
-        def new_clip(self, temporal: str) -> None:
-            return None
+    class Warm(Colorizer):
+        def __init__(self) -> None:
+            pass
 
-        def __call__(self, rgb: np.ndarray, temporal: Any = None) -> np.ndarray:
-            return np.stack(list(warm(iter(rgb))))
+        def new_clip(self, temporal: str) -> Temporal:
+            return Independent()
+
+        def __call__(self, image: np.ndarray, temporal: Temporal | None = None) -> np.ndarray:  # type: ignore[override]
+            return np.stack(list(warm(iter(image.reshape(-1, *image.shape[-3:]))))).reshape(image.shape)
 
     monkeypatch.setattr("colorize.choice.choose_checkpoint", lambda *_: Path(__file__))
     monkeypatch.setattr("colorize.pipeline.Colorizer.from_checkpoint", lambda *_, **__: Warm())

@@ -22,6 +22,8 @@ from colorize.media.animation import CLEAR, KEEP, RESTORE, Flipbook, lost_after
 from colorize.media.common import MAX_PIXELS, MediaError, StrPath, check_pixels, reading, replacing
 from colorize.media.palette import MAX_COLORS, PaletteMap
 
+_HELD = 64 * 2**20  # 256 frames of 256 x 256
+
 
 @dataclass
 class Gif(Flipbook):
@@ -29,17 +31,22 @@ class Gif(Flipbook):
 
     Attributes:
         transparent: whether any pixel shown in any frame is transparent.
+        held: its frames, of a clip that has no more than `_HELD` bytes of them: they are gone through three times.
     """
 
     kind = "GIF"
     durations: list[int]
     transparent: bool
     max_pixels: int
+    held: list[np.ndarray]
 
     def _play(self) -> Iterator[np.ndarray]:
+        if self.held:
+            yield from (frame.copy() for frame in self.held)
+            return
         with open(self.path, "rb") as file:
             for _, canvas in _play(_GifBlocks(file, self.max_pixels)):
-                yield canvas.copy().view(np.uint8).reshape(*canvas.shape, 4)
+                yield _shown(canvas)
 
 
 def read_gif(path: StrPath, *, max_pixels: int = MAX_PIXELS, partial: bool = False) -> Gif:
@@ -56,17 +63,22 @@ def read_gif(path: StrPath, *, max_pixels: int = MAX_PIXELS, partial: bool = Fal
     with reading(path, "GIF"), open(path, "rb") as file:
         blocks = _GifBlocks(file, max_pixels)
         durations, transparent = [], False
+        held: list[np.ndarray] = []
         try:
             for patch, canvas in _play(blocks):
                 durations.append(patch.duration)
                 transparent = transparent or not canvas.all()  # a transparent pixel is 0 in all four bytes
+                if len(durations) * canvas.nbytes <= _HELD:
+                    held.append(_shown(canvas))
+                else:
+                    held.clear()
         except Exception as error:
             if not (partial and durations):
                 raise
             lost = lost_after(len(durations), error)
         if not durations:
             raise ValueError("it has no frames")
-        return Gif(path, blocks.size, blocks.loop, lost, durations, transparent, max_pixels)
+        return Gif(path, blocks.size, blocks.loop, lost, durations, transparent, max_pixels, held)
 
 
 def write_gif(
@@ -198,6 +210,11 @@ def _play(blocks: _GifBlocks) -> Iterator[tuple[_Patch, np.ndarray]]:
         if patch.disposal == CLEAR:
             area[:] = 0
         canvas = before
+
+
+def _shown(canvas: np.ndarray) -> np.ndarray:
+    """The canvas as uint8 (H, W, 4), a copy."""
+    return canvas.copy().view(np.uint8).reshape(*canvas.shape, 4)
 
 
 def _decode(patch: _Patch) -> np.ndarray:
