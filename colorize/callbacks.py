@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,8 @@ class History(L.Callback):
             report.write_json(Path(self.path).with_name(HISTORY), figures)
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
-        self.on_fit_end(trainer, module)
+        with suppress(OSError):  # on a full disk the first error says more
+            self.on_fit_end(trainer, module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         for logger in trainer.loggers:  # what was logged before a checkpoint is on the disk before it is

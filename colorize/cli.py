@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -227,9 +228,10 @@ def one_line(error: BaseException) -> str | None:
         return _flat(re.sub(r"^\w+ raised while resolving interpolation: ", "", text))
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, for a trainer setting that cannot be
         return _flat(f"{error} (trainer=auto takes the device that is there)")
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, OSError):
+        full = ": is the disk full?" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        return f"{error.filename}: {error.strerror}{full}" if error.filename else _flat(f"{error}{full}")
+    if isinstance(error, ValueError):
         return _flat(str(error))
     return None
 

@@ -88,6 +88,27 @@ class TestDisk:
             assert load_checkpoint(path).epoch <= 1, path  # whole
         assert not (tmp_path / "run/metrics.json").exists()
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's writer has one
+    def test_training_on_a_disk_that_is_full_for_good(self, train, tmp_path: Path, monkeypatch):
+        """Nothing can be written after the first epoch: neither checkpoints, nor curves, nor what TensorBoard reads."""
+        from lightning.pytorch.callbacks import ModelCheckpoint
+
+        save, limits = ModelCheckpoint._save_checkpoint, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+        def filling(self: ModelCheckpoint, *args: Any) -> None:
+            save(self, *args)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1500, limits[1]))
+
+        monkeypatch.setattr(ModelCheckpoint, "_save_checkpoint", filling)
+        try:
+            with pytest.raises((ValueError, OSError)) as error:
+                train(*TINY, "dataset.epochs=3")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "is the disk full" in (cli.one_line(error.value) or "")
+        (kept,) = (tmp_path / "run/checkpoints").glob("*.ckpt")
+        assert load_checkpoint(kept).epoch == 0  # whole
+
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
     def test_whatever_the_disk_answers(self, code: int, photo: Path, monkeypatch):
         picture = read_picture(photo)
