@@ -32,10 +32,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {  # the fastest that cover a file come first
     "colorize/color.py": ["tests/test_color.py", "tests/test_properties.py", "tests/test_fast_path.py"],
-    "colorize/metrics.py": ["tests/test_metrics.py"],
+    "colorize/metrics.py": ["tests/test_metrics.py", "tests/test_quality.py"],
     "colorize/pipeline.py": ["tests/test_properties.py", "tests/test_pipeline.py", "tests/test_big_pictures.py"],
     "colorize/data/folder.py": ["tests/test_data.py"],
-    "colorize/data/datamodule.py": ["tests/test_data.py", "tests/test_degrade.py"],
+    "colorize/data/datamodule.py": ["tests/test_data.py", "tests/test_degrade.py", "tests/test_fast_path.py"],
     "colorize/data/store.py": ["tests/test_store.py"],
     "colorize/data/duplicates.py": ["tests/test_degrade.py"],
     "colorize/data/degrade.py": ["tests/test_degrade.py"],
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600, help="no further mutant after that")
     parser.add_argument("--jobs", type=int, default=2, help="mutants tried at once, each with one thread")
     parser.add_argument("--seconds", type=float, default=600, help="that the tests of one mutant may take")
+    parser.add_argument("--again", type=Path, help="what a run wrote, of the same sources: try its survivors once more")
     parser.add_argument("--files", nargs="+", default=list(TESTS), choices=list(TESTS))
     parser.add_argument("--out", type=Path, default=ROOT / "outputs/mutants.json")
     args = parser.parse_args()
@@ -153,6 +154,12 @@ def main() -> None:
 
     everything = [m for file in args.files for m in mutants(file, (ROOT / file).read_text())]
     sample = random.Random(args.seed).sample(everything, min(args.sample, len(everything)))
+    before: dict[Mutant, str] = {}
+    if args.again:
+        found = json.loads(args.again.read_text())["mutants"]
+        before = {Mutant(*(row[name] for name in Mutant._fields)): row["happened"] for row in found}
+        assert set(before) <= set(everything), "the sources have changed since"
+        sample = list(before)
     print(f"{len(sample)} of {len(everything)} mutants, seed {args.seed}", flush=True)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(args.jobs) as pool:
@@ -164,6 +171,8 @@ def main() -> None:
         def tried(mutant: Mutant) -> dict | None:
             if time.monotonic() - begun > 60 * args.minutes:
                 return None
+            if before.get(mutant, "survived") != "survived":
+                return {**mutant._asdict(), "happened": before[mutant]}
             copied = copies.get()
             whole = (copied / mutant.file).read_text()
             (copied / mutant.file).write_text(mutated(whole, mutant))

@@ -54,6 +54,15 @@ def test_the_conversion_has_a_gradient():
     torch.testing.assert_close(rgb_to_l_ab(rgb.detach()), (l.detach(), ab.detach()), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_conversion_fills_what_it_is_given(dtype: torch.dtype):
+    rgb = random_rgb(2, 3, 5, 7).to(dtype)
+    l, ab = torch.full((2, 1, 5, 7), 9.0), torch.full((2, 2, 5, 7), 9.0)
+    back = rgb_to_l_ab(rgb, out=(l, ab))
+    assert back[0] is l and back[1] is ab
+    torch.testing.assert_close(back, rgb_to_l_ab(rgb.float()), atol=1e-5, rtol=0)
+
+
 def test_lightness_alone_is_that_of_the_whole_conversion():
     rgb = to_uint8(random_rgb(2, 3, 40, 31))
     grey = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(-1, 3, -1, -1)

@@ -140,6 +140,14 @@ class TestLoading:
         with pytest.raises(ValueError, match=f"none of the 1 picture files in {tmp_path}"):
             load_pictures(find_pictures(tmp_path), 16)
 
+    @pytest.mark.parametrize(("count", "end"), [(5, "p4.png"), (6, "and 1 more"), (9, "and 4 more")])
+    def test_many_names_are_not_all_listed(self, photos: Path, caplog, count: int, end: str):
+        for number in range(count):
+            (photos / f"p{number}.png").write_text("no picture")
+        with caplog.at_level(logging.WARNING):
+            load_pictures(find_pictures(photos), 16)
+        assert end in caplog.text and ("more" in caplog.text) == (count > 5)
+
     def test_near_grey_training_pictures_are_reported(self, photos: Path, caplog):
         picture(photos / "grey.png", mode="L")
         report_grey(*open_pictures(find_pictures(photos), 16, "ram"))

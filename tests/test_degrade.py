@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import TINY, config
 from kornia.augmentation import RandomAffine
 from PIL import Image
@@ -107,6 +108,14 @@ class TestDegradations:
         grain = {name: DEGRADATIONS[name](middle) for name in KINDS}
         steps = {name: (out - out.roll(1, -1))[..., 8:-8, 8:-8].std() for name, out in grain.items()}
         assert steps["film"] > 1.2 * steps["light"]
+
+    def test_specks_and_scratches_are_small_and_few(self):
+        out = DEGRADATIONS["film"](torch.full((200, 1, 128, 128), 0.5))
+        around = F.avg_pool2d(out, 31, stride=1, padding=15, count_include_pad=False)
+        marked = ((out - around).abs() > 0.2)[:, 0]
+        assert 0.0005 < marked.float().mean() < 0.003
+        widest = marked.float().mean(1).gt(0.2).sum(1)  # columns in which a scratch runs
+        assert 0.1 < (widest > 0).float().mean() < 0.4 and widest.max() <= 3
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
     @pytest.mark.parametrize("name", KINDS)

@@ -733,6 +733,13 @@ def psnr(frames: list[np.ndarray], shown_frames: list[np.ndarray]) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
+@pytest.mark.parametrize("count", [1, 253, 254])
+def test_as_many_colours_as_a_palette_holds_come_back_exactly(count: int) -> None:
+    colors = np.array([(i, 255 - i, 7 * i % 256) for i in range(count)], np.uint8)
+    frame = opaque(np.random.default_rng(0).permutation(np.repeat(colors, 3, axis=0))[None])
+    assert sorted(gif_palette([frame]).tolist()) == sorted(colors.tolist())
+
+
 def test_palette_is_deterministic_bounded_and_ignores_transparent_pixels() -> None:
     frames = [opaque(smooth(90, 160, phase)) for phase in np.linspace(0, 2, 6)]
     palette = gif_palette(iter(frames))

@@ -24,13 +24,24 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from conftest import config
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from colorize import gif as command
 from colorize.gif import gif
-from colorize.media import MediaError, gif_palette, read_animation, read_gif, read_picture, write_animation, write_gif
+from colorize.media import (
+    MediaError,
+    Palettes,
+    gif_palette,
+    is_clip,
+    read_animation,
+    read_gif,
+    read_picture,
+    write_animation,
+    write_gif,
+)
+from colorize.media.apng import _fit as fit
 from colorize.pipeline import Colorizer
 from colorize.temporal import Independent, Temporal
 
@@ -255,7 +266,7 @@ TURNS: dict[
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_player_shows_the_same_way_up_and_aspect(tmp_path: Path, turn: tuple[int, int, int, int]) -> None:
-    a, b, c, d = (65536 * value for value in turn)
+    a, b, c, d = (65536 * value or 7 for value in turn)  # sines and cosines that were rounded are not quite 0
     source = make_video(
         tmp_path / "a.mp4",
         [quarters(32, 64)] * 2,
@@ -497,6 +508,71 @@ def test_webp_frames_are_as_libwebp_shows_them_and_keep_time(tmp_path: Path, see
             seen = frame[..., 3] > 0
             np.testing.assert_array_equal(pillow[seen], written[seen])
             assert np.abs(pillow[seen].astype(int) - frame[seen]).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".gif"])
+@pytest.mark.parametrize("see_through", [False, True])
+def test_what_moves_in_the_middle_is_drawn_in_its_place(tmp_path: Path, suffix: str, see_through: bool) -> None:
+    ground = np.full((40, 60, 4), 200, np.uint8)
+    ground[..., 3] = 0 if see_through else 255
+    frames = []
+    for number in range(5):
+        frame = ground.copy()
+        frame[14 + number : 24 + number, 20 + 3 * number : 31 + 3 * number] = (40, 90, 160, 255)
+        frames.append(frame)
+    first = webp(tmp_path / "in.webp", frames, [40] * 5, 0, lossless=True)
+    clip, target = read_animation(first), tmp_path / f"out{suffix}"
+    write_animation(target, clip.timed(), clip, palette=Palettes(gif_palette(frames)), quality=100)
+    ours = list(read_animation(target).frames())
+    with Image.open(target) as image:
+        for number, frame in enumerate(frames):
+            image.seek(number)
+            for read in (np.asarray(image.convert("RGBA")), ours[number]):
+                np.testing.assert_array_equal(read[..., 3], frame[..., 3])
+                seen = frame[..., 3] > 0
+                assert np.abs(read[seen].astype(int) - frame[seen]).mean() < (6 if suffix == ".webp" else 1e-9)
+
+
+@pytest.mark.parametrize("at", [(3, 0), (0, 3), (3, 3)])
+@pytest.mark.parametrize("suffix", [".webp", ".png"])
+def test_a_patch_that_sticks_out_is_refused(tmp_path: Path, suffix: str, at: tuple[int, int]) -> None:
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".png":
+        patch = {"rgba": np.zeros((8, 8, 4), np.uint8), "delay": (1, 10), "disposal": 0, "blend": 0}
+        path.write_bytes(build_apng((10, 10), [{**patch, "at": at}], 0, hidden=True))
+    else:
+        webp(path, [opaque(smooth(10, 10)), opaque(smooth(10, 10, 2.0))], [30, 30], 0)
+        whole = bytearray(path.read_bytes())
+        place = whole.index(b"ANMF") + 8
+        whole[place], whole[place + 3] = at  # in steps of two pixels
+        path.write_bytes(whole)
+    with pytest.raises(MediaError, match="damaged"):
+        list(read_animation(path).frames())
+
+
+@given(numerator=st.integers(1, 10**7), denominator=st.integers(1, 10**7))
+@example(numerator=100003, denominator=30011)
+@example(numerator=65535 * 90001 - 1, denominator=90001)
+def test_any_duration_fits_a_png(numerator: int, denominator: int) -> None:
+    wanted = min(Fraction(numerator, denominator), Fraction(0xFFFF))
+    written = fit(wanted)
+    assert 0 <= written.numerator <= 0xFFFF and 1 <= written.denominator <= 0xFFFF
+    assert abs(written - wanted) <= max(wanted, Fraction(1)) / 20000
+
+
+def test_stills_and_clips_are_told_apart_by_content(tmp_path: Path) -> None:
+    frames = [opaque(smooth(12, 16, 0.3 * number)) for number in range(3)]
+    stills, clips = [tmp_path / f"still{number}" for number in range(4)], [tmp_path / f"clip{n}" for n in range(4)]
+    for path, kind in zip(stills, ("PNG", "WEBP", "TIFF", "BMP"), strict=True):
+        Image.fromarray(frames[0]).save(path, kind)
+    for path, kind in zip(clips, ("PNG", "WEBP", "GIF"), strict=False):
+        images = [Image.fromarray(frame) for frame in frames]
+        images[0].save(path, kind, save_all=True, append_images=images[1:], duration=50)
+    make_video(tmp_path / "a.mp4", [frame[..., :3] for frame in frames]).rename(clips[3])
+    assert [is_clip(path) for path in stills] == [False] * 4
+    assert [is_clip(path) for path in clips] == [True] * 4
+    # what cannot be read goes by its name
+    assert [is_clip(tmp_path / name) for name in ("no.gif", "no.mp4", "no.jpg", "no.png")] == [True, True, False, False]
 
 
 # ------------------------------------------------------------------------------------- from one kind into another
