@@ -31,7 +31,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {  # the fastest that cover a file come first
-    "colorize/color.py": ["tests/test_color.py", "tests/test_properties.py", "tests/test_fast_path.py"],
+    "colorize/color.py": [
+        *("tests/test_color.py", "tests/test_properties.py", "tests/test_fast_path.py", "tests/test_heads.py")
+    ],
     "colorize/metrics.py": ["tests/test_metrics.py", "tests/test_quality.py"],
     "colorize/pipeline.py": ["tests/test_properties.py", "tests/test_pipeline.py", "tests/test_big_pictures.py"],
     "colorize/data/folder.py": ["tests/test_data.py"],

@@ -140,6 +140,14 @@ class TestLoading:
         with pytest.raises(ValueError, match=f"none of the 1 picture files in {tmp_path}"):
             load_pictures(find_pictures(tmp_path), 16)
 
+    def test_what_is_hidden_is_passed_over_and_a_link_back_up_is_no_circle(self, photos: Path):
+        before = find_pictures(photos)
+        (photos / ".thumbs/deep").mkdir(parents=True)
+        for name in (".00.png", ".thumbs/00.png", ".thumbs/deep/00.png"):
+            (photos / name).write_bytes((photos / "00.png").read_bytes())
+        (photos / "up").symlink_to(photos)
+        assert find_pictures(photos) == before
+
     @pytest.mark.parametrize(("count", "end"), [(5, "p4.png"), (6, "and 1 more"), (9, "and 4 more")])
     def test_many_names_are_not_all_listed(self, photos: Path, caplog, count: int, end: str):
         for number in range(count):
