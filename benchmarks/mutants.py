@@ -38,7 +38,7 @@ TESTS = {  # the fastest that cover a file come first
     "colorize/pipeline.py": ["tests/test_properties.py", "tests/test_pipeline.py", "tests/test_big_pictures.py"],
     "colorize/data/folder.py": ["tests/test_data.py"],
     "colorize/data/datamodule.py": ["tests/test_data.py", "tests/test_degrade.py", "tests/test_fast_path.py"],
-    "colorize/data/store.py": ["tests/test_store.py"],
+    "colorize/data/store.py": ["tests/test_store.py", "tests/test_data.py"],
     "colorize/data/duplicates.py": ["tests/test_degrade.py"],
     "colorize/data/degrade.py": ["tests/test_degrade.py"],
     "colorize/data/clips.py": ["tests/test_convlstm.py"],

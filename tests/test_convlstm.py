@@ -18,7 +18,7 @@ from colorize.checkpoint import load_checkpoint, start_weights
 from colorize.clip_evaluation import judge_clip
 from colorize.color import rgb_to_l_ab, to_float
 from colorize.data import scenes
-from colorize.data.clips import ClipBatch, ClipDataModule, draw_cameras, known_motion, look
+from colorize.data.clips import DRIFT, GRAIN, ClipBatch, ClipDataModule, draw_cameras, draw_film, known_motion, look
 from colorize.gif import gif
 from colorize.media import read_animation, write_gif
 from colorize.models import create_model
@@ -228,6 +228,16 @@ class TestSimulatedMotion:
         assert (cameras @ corners).abs().quantile(0.99) <= 1.05
         jerk = cameras[..., 2].diff(n=2, dim=1).abs().amax()
         assert jerk < 0.05
+
+    def test_exposure_drifts_gently_and_three_quarters_have_grain(self):
+        torch.manual_seed(2)
+        factor, grain = draw_film(400, 6, 16, torch.device("cpu"))
+        swing = (factor - 1).view(400, 6)
+        assert 0.8 * DRIFT < swing.abs().max() <= DRIFT and swing.diff(dim=1).abs().max() < 1.3 * DRIFT
+        assert abs(swing.mean()) < 0.02 and (swing.diff(dim=1) != 0).any(1).all()
+        strength = grain.view(400, -1).std(1)
+        assert 0.18 < (strength == 0).float().mean() < 0.32
+        assert 0.9 * GRAIN < strength.max() < 1.1 * GRAIN and strength[strength > 0].min() < 0.1 * GRAIN
 
     def test_the_seed_decides(self, photographs: Path):
         batches = []

@@ -17,7 +17,7 @@ from PIL import Image
 from colorize.color import rgb_to_l_ab, rgb_to_lab, to_float
 from colorize.data.datamodule import PhotoDataModule, PictureSampler
 from colorize.data.folder import find_pictures, load_pictures, split_set
-from colorize.data.store import open_pictures, report_grey
+from colorize.data.store import is_nearly_grey, open_pictures, report_grey
 
 
 def picture(path: Path, seed: int = 0, mode: str = "RGB") -> Path:
@@ -147,6 +147,11 @@ class TestLoading:
             (photos / name).write_bytes((photos / "00.png").read_bytes())
         (photos / "up").symlink_to(photos)
         assert find_pictures(photos) == before
+
+    def test_nearly_grey_is_told_from_pale(self):
+        grey = np.random.default_rng(0).integers(0, 256, (90, 70, 1), np.uint8).repeat(3, axis=2)
+        pale = np.clip(grey.astype(int) + np.array([12, 0, -12]), 0, 255).astype(np.uint8)
+        assert is_nearly_grey(grey) is True and is_nearly_grey(pale) is False
 
     @pytest.mark.parametrize(("count", "end"), [(5, "p4.png"), (6, "and 1 more"), (9, "and 4 more")])
     def test_many_names_are_not_all_listed(self, photos: Path, caplog, count: int, end: str):
