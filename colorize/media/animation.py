@@ -123,12 +123,11 @@ class Patch(NamedTuple):
 
 
 def compose(size: tuple[int, int], patches: Iterable[Patch]) -> Iterator[np.ndarray]:
-    """The canvas as shown after each patch, uint8 (H, W, 4). It is clear at first; patches must lie inside it."""
+    """The canvas as shown after each patch, uint8 (H, W, 4). It is clear at first; patches lie inside it, which those
+    who read them have made sure of."""
     canvas = np.zeros((size[1], size[0], 4), np.uint8)
     for x, y, rgba, blend, disposal in patches:
         height, width = rgba.shape[:2]
-        if x + width > size[0] or y + height > size[1]:
-            raise ValueError("a frame sticks out of the picture")
         area = canvas[y : y + height, x : x + width]
         before = area.copy() if disposal == RESTORE else None
         if blend:
