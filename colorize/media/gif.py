@@ -9,7 +9,7 @@ import io
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -38,7 +38,7 @@ class Gif(Flipbook):
     durations: list[int]
     transparent: bool
     max_pixels: int
-    held: list[np.ndarray]
+    held: list[np.ndarray] = field(repr=False)
 
     def _play(self) -> Iterator[np.ndarray]:
         if self.held:
