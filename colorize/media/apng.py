@@ -144,7 +144,8 @@ def _compressed(pixels: np.ndarray) -> bytes:
 
 def _fit(seconds: Fraction) -> Fraction:
     """The nearest fraction of two 16-bit numbers."""
-    return min(seconds, Fraction(0xFFFF)).limit_denominator(0xFFFF if seconds <= 1 else int(0xFFFF / seconds))
+    seconds = min(seconds, Fraction(0xFFFF))
+    return seconds.limit_denominator(0xFFFF if seconds <= 1 else int(0xFFFF / seconds))
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
