@@ -560,7 +560,7 @@ def test_any_duration_fits_an_apng(tmp_path: Path, numerator: int, denominator: 
     timed = ((frame, Timing(timing.start, wanted)) for frame, timing in source.timed())
     write_animation(target, timed, source)
     for _, (_, duration) in read_animation(target).timed():
-        assert abs(duration - min(wanted, 0xFFFF)) <= max(wanted, Fraction(1)) / 20000
+        assert abs(duration - min(wanted, Fraction(0xFFFF))) <= max(wanted, Fraction(1)) / 20000
 
 
 def test_stills_and_clips_are_told_apart_by_content(tmp_path: Path) -> None:
