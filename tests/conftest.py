@@ -31,6 +31,7 @@ TINY = [
     "dataset.epochs=1",
     "trainer.accelerator=cpu",
     "trainer.malloc=false",  # of the process that runs the tests, too
+    "logger.tensorboard.log_graph=false",  # half a second a run
 ]
 
 
@@ -79,7 +80,8 @@ def checkpoint(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     output_dir = tmp_path_factory.mktemp("outputs")
     run_dir = output_dir / "beach/beta/first"
-    entry(config("train", "dataset=beach", f"dataset.root={rendered}", f"run_dir={run_dir}", *TINY))
+    graph = "logger.tensorboard.log_graph=true"
+    entry(config("train", "dataset=beach", f"dataset.root={rendered}", f"run_dir={run_dir}", *TINY, graph))
     return run_dir / "checkpoints/best.ckpt"
 
 

@@ -127,7 +127,7 @@ def test_all_3x3_convolutions_of_a_network_are_such(name: str):
 
 
 def test_a_run_has_the_same_losses_with_it(train, tmp_path: Path, everywhere):
-    steps = [*TINY, "dataset.steps_per_epoch=20", "trainer.log_every_n_steps=1", "logger.tensorboard.log_graph=false"]
+    steps = [*TINY, "dataset.steps_per_epoch=20", "trainer.log_every_n_steps=1"]
     found = []
     for on in ("true", "false"):
         train(*steps, f"trainer.fast_convolutions={on}", run_dir=tmp_path / on)

@@ -21,7 +21,6 @@ STEPS = [
     "dataset.steps_per_epoch=20",
     "dataset.flip=0.5",
     "trainer.log_every_n_steps=1",
-    "logger.tensorboard.log_graph=false",
 ]
 
 

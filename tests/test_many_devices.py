@@ -19,7 +19,7 @@ from colorize.plan import plan
 RECIPE = [
     *(setting for setting in TINY if "steps_per_epoch" not in setting and "batch_size" not in setting),
     *("dataset=beach", "dataset.steps_per_epoch=5", "dataset.val_fraction=0.5", "model.init=glorot"),
-    *("dataset.shear=0", "dataset.rotation=0", "dataset.zoom=0", "logger.tensorboard.log_graph=false"),
+    *("dataset.shear=0", "dataset.rotation=0", "dataset.zoom=0"),
     *("optimizer=adagrad_keras", "optimizer.initial_accumulator_value=1.0", "optimizer.lr=0.05"),
 ]
 

@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import os
 import random
 import resource
@@ -61,7 +62,7 @@ class Case(NamedTuple):
 def cases(corpus: dict[str, list[Path]], count: int, seed: int) -> list[Case]:
     made: list[Case] = []
     for name, files in corpus.items():
-        for i in range(round(count * SHARES[name] / sum(SHARES[n] for n in corpus))):
+        for i in range(math.ceil(count * SHARES[name] / sum(SHARES[n] for n in corpus))):
             made.append(Case(len(made), name, files[i % len(files)], f"{seed} {name} {i}"))
     random.Random(seed).shuffle(made)
     return made
