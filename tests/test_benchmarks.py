@@ -104,14 +104,18 @@ def test_infer_says_what_is_not_the_network(checkpoint, tmp_path, monkeypatch):
 
 
 @linux
+@pytest.mark.slow
 def test_memory_against_batch_and_set(tmp_path, monkeypatch):
-    few = ["--variants", "--sizes", "--batches", "2", "--pictures", "30", "--size", "32"]
+    few = ["--variants", "--sizes", "--batches", "2", "--pictures", "30", "1500", "--size", "128"]
     rest = ["--steps", "1", "--rounds", "1", "--overrides", *NETWORK]
     rows = run(monkeypatch, tmp_path / "memory.json", "memory", *few, *rest)["rows"]
     named = {row["what"]: row for row in rows}
-    assert list(named) == ["batch: 2", "pictures, cache=ram: 30", "pictures, cache=disk: 30"]
+    sets = [f"pictures, cache={kind}: {number}" for kind in ("ram", "disk") for number in (30, 1500)]
+    assert list(named) == ["batch: 2", *sets]
     assert named["batch: 2"]["seconds, ratio"] == 1
-    assert all({"MiB", "MiB, ratio"} < row.keys() for row in rows)
+    pixels = 1500 * 3 * 128**2 / 2**20
+    assert pixels - 1 < named["pictures, cache=ram: 1500"]["MiB"] < 1.5 * pixels
+    assert named["pictures, cache=disk: 1500"]["MiB"] < 0.5 * pixels
 
 
 def test_startup_against_import_torch(tmp_path, monkeypatch):

@@ -238,7 +238,9 @@ def _build(base: Path, paths: Sequence[Path], size: int, pixels: bool) -> Errors
 def report_grey(pictures: Pictures, files: Sequence[Path]) -> None:
     """Warn about training pictures that are nearly grey, for they teach grey; of a large set a sample is looked at."""
     sample = pictures.sample()
-    spread = torch.cat([(p.amax(1) - p.amin(1)).float().mean((1, 2)) for p in sample.split(32)])
+    spread = torch.empty(len(sample))  # small results, each made by itself, would hold the heap open between large ones
+    for mean, rgb in zip(spread.split(32), sample.split(32), strict=True):
+        mean.copy_((rgb.amax(1) - rgb.amin(1)).float().mean((1, 2)))
     grey = [files[row].name for row, s in zip(sample.rows.tolist(), spread.tolist(), strict=True) if s < _NEAR_GREY]
     if grey:
         which = "training pictures" if len(sample) == len(pictures) else "training pictures looked at"
