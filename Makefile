@@ -41,7 +41,7 @@ fuzz: $(READY) ## damaged files of every format (FUZZ="--cases 500 --command-lin
 	@$(BIN)/python tests/fuzz $(FUZZ)
 
 audit: $(READY) ## known weaknesses of the pinned versions; asks the network
-	@$(BIN)/uv tool run pip-audit --requirement constraints.txt --disable-pip --no-deps
+	@$(BIN)/uv tool run pip-audit --strict --requirement constraints.txt --disable-pip --no-deps
 
 # Goes on where it was stopped: run it again. EPOCHS=2 tries it out, SETS=pradera does one set, ARGS= are further
 # settings of train (ARGS=trainer.precision=bf16-mixed: 2 to 3 times faster where the processor knows bfloat16).
