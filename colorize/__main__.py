@@ -54,6 +54,9 @@ def create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
+        "--skip-existing", action="store_true", help="leave out what has its output already: go on after Ctrl-C"
+    )
+    parser.add_argument(
         "--saturation", type=float, metavar="X", help="strength of the colours: 0 grey, 2 bold; default: what suits"
     )
     weights = parser.add_argument(
@@ -87,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         errors = run(args)
     except KeyboardInterrupt:
+        import logging
+
+        logging.getLogger("torch").setLevel(logging.WARNING)  # or it says at the end how its caches did
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     for line in errors:
@@ -106,15 +112,15 @@ def run(args: argparse.Namespace) -> list[str]:
 
     from colorize import cli
     from colorize.gif import gif
-    from colorize.media import CLIP_SUFFIXES, PICTURE_SUFFIXES, is_clip
+    from colorize.media import is_clip
     from colorize.predict import predict
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-    log = logging.getLogger(__name__)
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours (max_pixels)
-    own = Path(args.weights).suffix.lower() in (".ckpt", ".safetensors", ".onnx")
+    own = Path(args.weights).suffix.lower() in (".ckpt", ".safetensors", ".onnx") or Path(args.weights).is_file()
     settings: dict[str, Any] = {
         "overwrite": args.overwrite,
+        "skip_existing": args.skip_existing,
         "saturation": args.saturation,
         "size": args.size,
         **({"ckpt_path": args.weights} if own else {"weights": args.weights}),
@@ -132,11 +138,6 @@ def run(args: argparse.Namespace) -> list[str]:
                 raise
             errors.append(_as_options(line))
 
-    for folder in filter(os.path.isdir, pictures):
-        other = {*CLIP_SUFFIXES} - {*PICTURE_SUFFIXES}
-        passed = sum(path.suffix.lower() in other for path in Path(folder).rglob("*"))
-        if passed:
-            log.warning("%s: %d GIFs and videos in it are left out; name them to have them coloured", folder, passed)
     if pictures:
         only = pictures[0] if len(args.files) == 1 else pictures
         attempt(predict, "predict", input=only, output=args.output)
@@ -150,9 +151,14 @@ def run(args: argparse.Namespace) -> list[str]:
 
 def _as_options(line: str) -> str:
     """An error in the words of this command: "overwrite=true" is "--overwrite" here."""
-    line = line.replace("overwrite=true", "--overwrite").replace("ckpt_path=", "--weights ")
-    line = re.sub(r"\b(size|saturation|temporal|weights|output)=(?=\S)", r"--\1 ", line)
-    return re.sub(r"\b(size|saturation|temporal|weights|output)=", r"--\1", re.sub(r"\binput=", "", line))
+    line = line.replace("overwrite=true", "--overwrite").replace("skip_existing=true", "--skip-existing")
+    line = line.replace("input= is empty", "the name of a file is empty").replace("input=", "")
+    line = re.sub(r"\bckpt_path=", "weights=", line).replace(" or batch_size=", "")  # which is no option here
+    return re.sub(r"\b(size|saturation|temporal|weights|output)=(?=([\w./'\"-])?)", _option, line)
+
+
+def _option(setting: re.Match[str]) -> str:
+    return f"--{setting[1]}{' ' if setting[2] else ''}"
 
 
 if __name__ == "__main__":

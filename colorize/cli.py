@@ -6,12 +6,13 @@ import errno
 import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -99,6 +100,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sweep = settings.mode == RunMode.MULTIRUN
         folder = Path(settings.sweep.dir if sweep else settings.runtime.output_dir)
         try:
+            _check_words(settings.overrides.task)
             return task(cfg)
         except Exception as error:
             # Raised here, Hydra would print lines of its own, and end a sweep without its table.
@@ -145,8 +147,40 @@ def defaults(config_name: str, **settings: Any) -> DictConfig:
     plain = {key: config._get_node(key) for key in config if key not in ("defaults", "hydra")}
     merged = OmegaConf.create(plain)
     OmegaConf.set_struct(merged, True)  # a setting that is not there is a fault of the program
-    merged.merge_with(settings)
+    merged.merge_with(_plain(settings))
     return merged
+
+
+def _plain(value: Any) -> Any:
+    """The same for OmegaConf: ${...} in the name of a file is a part of its name."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def check_files(cfg: DictConfig) -> None:
+    """Refuse an ``input`` or ``output`` that is empty, and an ``overwrite`` or ``skip_existing`` that is no switch.
+
+    Raises:
+        ValueError: it names the setting.
+    """
+    for key in ("input", "output"):
+        value = cfg.get(key)
+        if "" in (value if isinstance(value, ListConfig) else [value]):
+            raise ValueError(f"{key}= is empty: name a file or a folder")
+    for key in ("overwrite", "skip_existing"):
+        if not isinstance(cfg.get(key, False), bool):
+            raise ValueError(f"{key}={cfg[key]} must be true or false")
+
+
+def _check_words(overrides: Sequence[str]) -> None:
+    """Refuse what other YAML takes for a switch and Hydra for a word, which would be as good as true."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if "." in key and value.strip("\"'").lower() in ("yes", "no", "on", "off"):
+            raise ValueError(f"{override} must be true or false")
 
 
 def _prepare() -> None:
@@ -181,8 +215,15 @@ def _key(override: str) -> str:
 
 
 def _stopped(folder: Path | None, how: str, code: int) -> None:
-    resumable = folder is not None and (folder / LOCK).exists() and not (folder / FINISHED).exists()
-    hint = f"; the same command with ckpt_path=last goes on; so far: {folder}/checkpoints" if resumable else ""
+    hint = ""
+    if folder is not None and any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
+        if not (folder / FINISHED).exists():
+            hint = f"; the same command with ckpt_path=last goes on; so far: {folder}/checkpoints"
+    elif folder is not None and (folder / LOCK).exists():
+        hint = " before anything was saved: the same command begins anew"
+    elif folder is not None and any(folder.glob(f"*/{FINISHED}")):  # of a sweep
+        hint = f"; jobs that have finished: {folder} (python -m colorize.compare {folder})"
+    logging.getLogger("torch").setLevel(logging.WARNING)  # or it says at the end how its caches did
     if ranks.is_first():
         print(f"{how}{hint}", file=sys.stderr)
     sys.exit(code)
@@ -220,14 +261,18 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}= is missing; --help shows the settings"
     if is_out_of_memory(error):
-        return f"out of memory ({error}); take smaller pictures, or lower size=, batch_size= or eval.size="
+        return "out of memory: take smaller pictures, or lower size= or batch_size="
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return one_line(error.__cause__) or _flat(str(error))
+    if unknown := re.match(r"Could not override '([^']+)'", str(error)):
+        return f"there is no setting {unknown[1]}; --help shows them"
     if isinstance(error, OmegaConfBaseException | HydraException):
         text = str(error).partition("\n    full_key")[0].partition("\nConfig search path")[0]
         return _flat(re.sub(r"^\w+ raised while resolving interpolation: ", "", text))
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, for a trainer setting that cannot be
         return _flat(f"{error} (trainer=auto takes the device that is there)")
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        return f"{error.filename} is in the way: a folder is needed there"
     if isinstance(error, OSError):
         full = ": is the disk full?" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
         return f"{error.filename}: {error.strerror}{full}" if error.filename else _flat(f"{error}{full}")

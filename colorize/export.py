@@ -31,6 +31,7 @@ def export(cfg: DictConfig) -> Path:
         ValueError: an unknown format or graph, an output that exists, no weights, a network that cannot be exported, or
             one that computes something else once it is; then nothing is written.
     """
+    cli.check_files(cfg)
     if cfg.format not in FORMATS:
         raise ValueError(f"format={cfg.format} is not one of: {', '.join(FORMATS)}")
     target = Path(str(cfg.output or f"model{FORMATS[cfg.format]}"))

@@ -34,6 +34,7 @@ def gif(cfg: DictConfig) -> Path:
         ValueError: nothing to read, an output that exists or cannot be written, no weights; or a clip that is damaged,
             after what can be read of it has been written.
     """
+    cli.check_files(cfg)
     for name, lowest, highest in (("batch_size", 1, 10**6), ("quality", 0, 100), ("max_pixels", 1, 10**12)):
         if not (isinstance(cfg[name], int) and lowest <= cfg[name] <= highest):
             raise ValueError(f"{name}={cfg[name]} must be a whole number from {lowest} to {highest}")
@@ -42,7 +43,10 @@ def gif(cfg: DictConfig) -> Path:
     from colorize.progress import track
 
     source = Path(str(cfg.input))
-    target, folder = choose_target(source, cfg.output and str(cfg.output), cfg.overwrite)
+    target, folder = choose_target(source, cfg.output and str(cfg.output), cfg.overwrite or cfg.skip_existing)
+    if cfg.skip_existing and target.exists():
+        log.info("%s is there already", target)
+        return target
     animation = read_animation(source, max_pixels=cfg.max_pixels)
     check_target(target, animation, folder)
     checkpoint = choose_checkpoint(cfg.ckpt_path, cfg.weights, cfg.output_dir)

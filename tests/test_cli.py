@@ -100,7 +100,7 @@ def test_a_job_that_fails_does_not_sink_the_sweep(rendered: Path, tmp_path: Path
         ("train", ["dataset=folder", "dataset.root=nowhere"], ["nowhere", "does not exist"]),
         ("train", ["dataset=folder"], ["dataset.root= is missing"]),
         ("train", ["dataset=beach", "model.name=gamma"], ["no model is called 'gamma'; there are: alpha, beta"]),
-        ("train", ["optimiser.lr=1"], ["optimiser"]),
+        ("train", ["optimiser.lr=1"], ["there is no setting optimiser.lr; --help shows them"]),
         ("train", ["dataset=beach", "ckpt_path=last"], ["no unfinished run"]),
         ("train", ["dataset=beach", "dataset.on_missing=error"], ["on_missing=error"]),
         ("gif", ["input=cat (1).gif"], ["quote", "'input=\"cat (1).gif\"'"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_a_folder_and_several_at_once(folder: Path, checkpoint: Path, capfd: pyt
     shutil.copy("photo.jpg", "photos/deep/a.jpg")
     shutil.copy("waves.gif", "photos/deep/waves.gif")
     assert run("photos/", "--weights", str(checkpoint)) == 0
-    assert "photos/: 1 GIFs and videos in it are left out" in capfd.readouterr().err
+    assert "1 GIFs, videos and the like are left out: photos/deep/waves.gif;" in capfd.readouterr().err
     assert (folder / "photos_color/deep/a.jpg").exists()
     assert run("photo.jpg", "waves.gif", "photos", "-o", "out") == 0
     assert sorted(str(p.relative_to(folder / "out")) for p in (folder / "out").rglob("*.*")) == [
@@ -68,6 +69,46 @@ def test_a_folder_and_several_at_once(folder: Path, checkpoint: Path, capfd: pyt
         "photos/deep/a.jpg",
         "waves.gif",
     ]
+
+
+def test_what_moves_or_has_pages_is_no_still(folder: Path, capfd: pytest.CaptureFixture[str]):
+    (folder / "mixed").mkdir()
+    frames = [Image.open("photo.jpg"), Image.open("photo.jpg").rotate(180)]
+    for name in ("moving.webp", "moving.png", "pages.tif"):
+        frames[0].save(f"mixed/{name}", save_all=True, append_images=frames[1:])
+    os.mkfifo("mixed/pipe.jpg")
+    assert run("mixed") == 0
+    assert [p.name for p in (folder / "mixed_color").iterdir()] == ["pages.tif"]
+    said = capfd.readouterr().err
+    assert "2 GIFs, videos and the like are left out: mixed/moving.png, mixed/moving.webp;" in said
+    assert "mixed/pages.tif: the first of its 2 pages is coloured" in said
+    assert run("mixed/pipe.jpg") == 2 and "mixed/pipe.jpg: cannot be read as a picture: it is no regular file" in (
+        capfd.readouterr().err
+    )
+
+
+def test_the_rest_of_a_folder(folder: Path, capfd: pytest.CaptureFixture[str]):
+    for name in ("a/b/1.jpg", "z/2.jpg", "z/3.jpg"):
+        (folder / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("photo.jpg", f"photos/{name}")
+    (folder / "out/z").mkdir(parents=True)
+    (folder / "out/z/2.jpg").write_text("there")
+    assert run("photos", "-o", "out") == 2 and "--skip-existing does the rest" in capfd.readouterr().err
+    assert run("photos", "-o", "out", "--skip-existing") == 0
+    said = capfd.readouterr().err
+    assert "1 of 3 are there already" in said and said.endswith("coloured 2 of 2: out\n")
+    assert (folder / "out/z/2.jpg").read_text() == "there"
+    assert run("photos", "-o", "out", "--skip-existing") == 0 and "3 of 3" in capfd.readouterr().err
+    (folder / "out.gif").write_text("there")
+    assert run("waves.gif", "-o", "out.gif", "--skip-existing") == 0 and (folder / "out.gif").read_text() == "there"
+
+
+@pytest.mark.parametrize("name", ["${HOME}.jpg", "${hydra:run.dir}.jpg", "a\\${b}.jpg", "$.jpg"])
+def test_a_name_is_a_name(folder: Path, name: str):
+    shutil.copy("photo.jpg", name)
+    assert run(name) == 0 and (folder / name.replace(".jpg", "_color.jpg")).exists()
+    assert run(name, "photo.jpg", "-o", "${out}/") == 0
+    assert sorted(p.name for p in (folder / "${out}").iterdir()) == sorted([name, "photo.jpg"])
 
 
 def test_options(folder: Path):
@@ -96,6 +137,10 @@ def test_what_is_wrong_with_one_does_not_stop_the_others(folder: Path, capfd: py
         (["there.jpg", "-o", "there.jpg"], "there.jpg is an input"),
         (["photo.jpg", "-o", "there.jpg"], "there.jpg exists: --overwrite replaces it, --output writes elsewhere"),
         (["photo.jpg", "there.jpg", "-o", "one.jpg"], "--output one.jpg is one file for 2 inputs: name a folder"),
+        ([""], "the name of a file is empty: name a file or a folder"),
+        (["photo.jpg", "-o", ""], "--output is empty: name a file or a folder"),
+        (["photo.jpg", "-o", "photo.jpg/x.jpg"], "photo.jpg is in the way: a folder is needed there"),
+        (["photo.jpg", "--weights", "photo.jpg"], "photo.jpg"),
         (["photo.jpg", "--size", "4"], "--size 4 must be a whole number from 8 up"),
         (["photo.jpg", "--size", "big"], "argument --size: invalid int value: 'big'"),
         (["photo.jpg", "--saturation", "-1"], "--saturation -1.0 must be a number from 0"),

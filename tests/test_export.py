@@ -135,6 +135,7 @@ def test_every_network(name: str):
         (["tolerance=0"], "must be a number above 0"),
         (["ckpt_path=gone.ckpt"], "no checkpoint gone.ckpt"),
         (["output=there.onnx"], "there.onnx exists: overwrite=true"),
+        (["output=there.onnx", "overwrite=no"], "overwrite=no must be true or false"),
         (["ckpt_path=there.onnx"], "damaged or no ONNX"),
     ],
 )

@@ -275,9 +275,11 @@ class TestInterrupted:
             self.at(patched, place, number)
             code, said = self.typed(patched, capsys, task, *arguments, f"hydra.run.dir={run}", f"output_dir={tmp_path}")
         assert code == 130 and "Traceback" not in said
-        assert ("ckpt_path=last goes on" in said) is resumable and not (run / "metrics.json").exists()
+        assert not (run / "metrics.json").exists()
         kept = list((run / "checkpoints").glob("*.ckpt"))
         assert bool(kept) is (resumable and (place, number) != ("colorize.module.ColorizeModule.training_step", 2))
+        assert ("ckpt_path=last goes on" in said) is bool(kept)
+        assert ("before anything was saved" in said) is (resumable and not kept)
         for path in kept:
             assert load_checkpoint(path)  # whole
         if resumable and place.endswith("training_step"):
@@ -295,7 +297,7 @@ class TestInterrupted:
         arguments = (f"input={photo.parent / 'in'}", f"ckpt_path={checkpoint}", "device=cpu")
         code, said = self.typed(monkeypatch, capsys, predict, *arguments)
         assert code == 130 and "Traceback" not in said
-        assert names(photo.parent / "in_color") == ["a.png"]
+        assert names(photo.parent / "in_color") == ["a.png"] and f"coloured 1 of 3: {photo.parent}" in said
         assert read_picture(photo.parent / "in_color/a.png").rgb.shape == (48, 64, 3)
 
     def test_colouring_a_clip(self, checkpoint: Path, photo: Path, monkeypatch, capsys):

@@ -198,6 +198,9 @@ class TestPredict:
         (tmp_path / "a_color.png").write_text("mine")
         with pytest.raises(ValueError, match=r"a_color.png exists: overwrite=true"):
             self.run(checkpoint, tmp_path / "a.png")
+        for word in ("no", "off", "flase", "1"):
+            with pytest.raises(ValueError, match=f"overwrite={word} must be true or false"):
+                self.run(checkpoint, tmp_path / "a.png", f"overwrite={word}")
         assert (tmp_path / "a_color.png").read_text() == "mine"
         self.run(checkpoint, tmp_path / "a.png", "overwrite=true")
         assert (tmp_path / "a_color.png").read_bytes()[:4] == b"\x89PNG"
@@ -263,6 +266,8 @@ class TestGif:
             ([f"input={tmp_path / 'gone.gif'}"], "gone.gif"),
             ([f"input={tmp_path / 'text.gif'}"], "text.gif"),
             ([f"input={waves}"], "waves_color.gif exists: overwrite=true"),
+            ([f"input={waves}", "overwrite=no"], "overwrite=no must be true or false"),
+            (["input="], "input= is empty: name a file or a folder"),
             ([f"input={waves}", f"output={waves}"], "is the input"),
             ([f"input={waves}", f"output={tmp_path / 'out.txt'}"], "must end in .gif"),
         ]:

@@ -302,6 +302,11 @@ def test_a_setting_that_cannot_be_is_named(train, override: str, message: str):
     assert line is not None and "\n" not in line
 
 
+def test_a_word_is_no_switch(command, capsys):
+    assert command("trainer.fast_convolutions=no") == 2
+    assert capsys.readouterr().err == "error: trainer.fast_convolutions=no must be true or false\n"
+
+
 def test_alpha_learns_one_picture_by_heart(train, tmp_path: Path):
     Image.fromarray(scenes.render("rural", seed=1, size=64)).save(tmp_path / "one.png")
     result = train("experiment=alpha", f"input={tmp_path / 'one.png'}", "dataset.size=64", root=None)

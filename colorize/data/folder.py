@@ -47,13 +47,14 @@ def find_pictures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}: put photographs there or point dataset.root= at a folder that has some")
-    files = _picture_files(folder)
+    files = files_below(folder)
     if not files:
         raise ValueError(f"no pictures in {folder}: {_SEARCHED}")
     return files
 
 
-def _picture_files(folder: Path) -> list[Path]:
+def files_below(folder: Path, suffixes: Sequence[str] = PICTURE_SUFFIXES) -> list[Path]:
+    """Every file below ``folder`` with one of these endings, as `find_pictures` looks for them; there may be none."""
     found: list[Path] = []
     seen = set()  # a link may lead back up
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -61,7 +62,12 @@ def _picture_files(folder: Path) -> list[Path]:
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
         found += [Path(place, n) for n in names if real not in seen and not n.startswith(".")]
         seen.add(real)
-    return sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(path for path in found if path.suffix.lower() in suffixes and not _endless(path))
+
+
+def _endless(path: Path) -> bool:
+    """Whether it is a pipe or a device; a link to nowhere is a file that cannot be read."""
+    return path.exists() and not path.is_file()
 
 
 def split_set(root: Path, val_fraction: float) -> Split:
@@ -85,7 +91,7 @@ def split_set(root: Path, val_fraction: float) -> Split:
     if not root.is_dir():
         raise ValueError(f"dataset.root={root} does not exist")
 
-    own = {part: _picture_files(root / part) for part in ("val", "test")}  # an empty one is as good as none
+    own = {part: files_below(root / part) for part in ("val", "test")}  # an empty one is as good as none
     pool = find_pictures(root / "train" if (root / "train").is_dir() else root)
     taken = {path for paths in own.values() for path in paths}  # where there is no train/, they are in the pool too
     train = in_hash_order([path for path in pool if path not in taken], root)

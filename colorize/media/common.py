@@ -22,6 +22,8 @@ class MediaError(ValueError):
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever goes wrong while a file is read into one `MediaError` line."""
     try:
+        if not (path.is_file() or path.is_dir()) and path.exists():  # opening a pipe waits for whoever writes to it
+            raise ValueError("it is no regular file")
         yield
     except FileNotFoundError as error:
         raise MediaError(f"{path}: no such file; check the path") from error

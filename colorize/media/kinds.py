@@ -63,6 +63,8 @@ def is_clip(path: StrPath) -> bool:
     """Whether a file is for `read_animation`, by content and, where that cannot be read, by its ending: not a still."""
     path = Path(path)
     try:
+        if not path.is_file():
+            raise FileNotFoundError(path)  # a pipe would wait for whoever writes to it
         with open(path, "rb") as file:
             head = file.read(32)
             if head[:8] == b"\x89PNG\r\n\x1a\n":

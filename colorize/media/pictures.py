@@ -57,11 +57,13 @@ class Picture:
         rgb: uint8 (H, W, 3), sRGB, upright (EXIF orientation already applied).
         alpha: uint8 (H, W), 255 opaque; None where the file has no transparency.
         metadata: what `write_picture` puts back: ``exif`` (bytes, orientation reset) and ``dpi`` ((x, y)), if known.
+        pages: how many the file has, a TIFF; this is the first.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     metadata: dict[str, Any]
+    pages: int = 1
 
 
 def read_picture(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -85,7 +87,8 @@ def decode_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
     metadata = _turn_upright(image)
     color, alpha = _split_alpha(image)
     # np.array, not asarray: a few ms more, but writable, as torch.from_numpy wants it.
-    return Picture(np.array(_to_srgb(color, image)), None if alpha is None else np.array(alpha), metadata)
+    rgb = np.array(_to_srgb(color, image))
+    return Picture(rgb, None if alpha is None else np.array(alpha), metadata, _pages(image))
 
 
 def picture_of(image: Image.Image) -> Picture:
@@ -157,6 +160,13 @@ def _open_image(file: BinaryIO) -> ImageFile.ImageFile:
         raise ValueError("not a JPEG, PNG, WebP, BMP, TIFF or GIF")
     file.seek(0)
     return _READERS[magic](file)
+
+
+def _pages(image: ImageFile.ImageFile) -> int:
+    with suppress(Exception):  # the first page is whole
+        if isinstance(image, TiffImageFile):
+            return image.n_frames
+    return 1
 
 
 def _turn_upright(image: ImageFile.ImageFile) -> dict[str, Any]:
