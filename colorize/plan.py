@@ -87,6 +87,8 @@ def _jobs(source: str, output: str | None) -> dict[Path, Path]:
     if path.exists() or not any(c in source for c in "*?["):
         if not path.exists():
             raise ValueError(f"input={source} does not exist")
+        if path.suffix.lower() in PICTURE_SUFFIXES and is_clip(path):
+            raise ValueError(f"{path} is a clip: python -m colorize.gif colours all of its frames")
         target = Path(output) if output else _beside(path)
         return {path: target / path.name if target.is_dir() or not target.suffix else target}
     files = [Path(name) for name in sorted(glob(source, recursive=True)) if Path(name).is_file()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,14 @@ def test_a_name_is_a_name(folder: Path, name: str):
     assert run(name) == 0 and (folder / name.replace(".jpg", "_color.jpg")).exists()
     assert run(name, "photo.jpg", "-o", "${out}/") == 0
     assert sorted(p.name for p in (folder / "${out}").iterdir()) == sorted([name, "photo.jpg"])
+
+
+def test_without_a_terminal_progress_is_lines(folder: Path, monkeypatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("colorize.progress._EVERY", 0.0)
+    assert run("photo.jpg", "photo.jpg", "-o", "a/") == 0 and "Colouring: " not in capfd.readouterr().err
+    shutil.copy("photo.jpg", "other.jpg")
+    assert run("photo.jpg", "other.jpg", "-o", "b/") == 0
+    assert re.search(r"Colouring: 1 of 2, [\d.]+ pictures/s, \d+ s left\n", capfd.readouterr().err)
 
 
 def test_options(folder: Path):

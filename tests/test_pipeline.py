@@ -193,6 +193,12 @@ class TestPredict:
         with Image.open(tmp_path / "a_color.jpg") as out:
             assert out.size == (20, 30) and out.getexif().get(0x0112, 1) == 1
 
+    def test_a_clip_is_not_cut_down_to_its_first_frame(self, checkpoint: Path, tmp_path: Path):
+        frames = [Image.fromarray(random_picture(9, 9)) for _ in range(2)]
+        frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+        with pytest.raises(ValueError, match=r"a\.png is a clip: python -m colorize\.gif"):
+            self.run(checkpoint, tmp_path / "a.png")
+
     def test_existing_outputs_and_inputs_are_safe(self, checkpoint: Path, tmp_path: Path):
         Image.fromarray(random_picture(9, 9)).save(tmp_path / "a.png")
         (tmp_path / "a_color.png").write_text("mine")
