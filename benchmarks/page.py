@@ -3,7 +3,8 @@
 Starts `colorize.app`, and speaks to it over HTTP as a browser does: first one photograph of a megapixel, several times,
 then, until the time is over, rounds of 20 visitors at once, each with a picture of another size and lightness under
 the same name, as cameras give it. Each must get its own back. After each round: memory, open files and threads of the
-server, and what lies in its folder. Needs the extra ``app``. Linux alone.
+server, and what lies in its folder though its time (`keep_minutes`, half a minute here) was over long ago. Needs the
+extra ``app``. Linux alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from PIL import Image
 from benchmarks.soak import figures, judge
 
 VISITORS = 20
+_LONG = 180.0  # seconds
 _LUMA = np.array([0.2126, 0.7152, 0.0722])
 
 
@@ -118,7 +120,8 @@ def main() -> None:
                 crowd(address)
                 last = round(time.perf_counter() - start, 2)
                 seconds = round(time.monotonic() - begun)
-                rows.append({"round": len(rows) + 1, "seconds": seconds, **figures(Path(folder), server.pid)})
+                held = figures(Path(folder), server.pid, older=_LONG)
+                rows.append({"round": len(rows) + 1, "seconds": seconds, **held})
                 print(f"{rows[-1]}, the last of {VISITORS} answered after {last} s", flush=True)
         finally:
             server.terminate()

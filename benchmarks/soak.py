@@ -50,16 +50,24 @@ def one_round(folder: Path, photographs: Path, clip: Path) -> None:
     folder.mkdir()
 
 
-def figures(folder: Path, process: str | int = "self") -> dict[str, float]:
-    """What a process holds: bytes resident, open files, threads; and the files below ``folder``."""
-    proc = Path(f"/proc/{process}")
+def figures(folder: Path, process: str | int = "self", older: float = 0.0) -> dict[str, float]:
+    """What a process holds: bytes resident, open files, threads; and what is in ``folder`` for so many seconds."""
+    proc, now = Path(f"/proc/{process}"), time.time()
+    below = [path for path in folder.rglob("*") if now - _changed(path, now) >= older]
     pages = int((proc / "statm").read_text().split()[1])
     return {
         "memory": pages * os.sysconf("SC_PAGE_SIZE"),
         "files": len(os.listdir(proc / "fd")),
         "threads": len(os.listdir(proc / "task")),
-        "left on disk": sum(len(below) + len(files) for _, below, files in os.walk(folder)),
+        "left on disk": len(below),
     }
+
+
+def _changed(path: Path, gone: float) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:  # it was removed meanwhile
+        return gone + 1
 
 
 def main() -> None:
