@@ -53,7 +53,8 @@ def one_round(folder: Path, photographs: Path, clip: Path) -> None:
 def figures(folder: Path, process: str | int = "self", older: float = 0.0) -> dict[str, float]:
     """What a process holds: bytes resident, open files, threads; and what is in ``folder`` for so many seconds."""
     proc, now = Path(f"/proc/{process}"), time.time()
-    below = [path for path in folder.rglob("*") if now - _changed(path, now) >= older]
+    paths = (Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files))
+    below = [path for path in paths if now - _changed(path, now) >= older]
     pages = int((proc / "statm").read_text().split()[1])
     return {
         "memory": pages * os.sysconf("SC_PAGE_SIZE"),
