@@ -6,6 +6,7 @@ What it does is what `colorize.predict` and `colorize.gif` do, with plain option
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -90,8 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         errors = run(args)
     except KeyboardInterrupt:
-        import logging
-
         logging.getLogger("torch").setLevel(logging.WARNING)  # or it says at the end how its caches did
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -106,8 +105,6 @@ def run(args: argparse.Namespace) -> list[str]:
     Returns:
         What could not be coloured, a line for each.
     """
-    import logging
-
     from PIL import Image
 
     from colorize import cli

@@ -98,8 +98,8 @@ def _jobs(source: str, output: str | None) -> dict[Path, Path]:
 
 def _without_clips(files: list[Path], folder: Path | None = None) -> list[Path]:
     """The stills among these; what else moves in the folder is counted with the others."""
-    clips = {file for file in files_below(folder, CLIP_SUFFIXES) if is_clip(file)} if folder else set()
-    clips |= {file for file in files if is_clip(file)}
+    others = files_below(folder, CLIP_SUFFIXES) if folder else []
+    clips = {file for file in {*files, *others} if is_clip(file)}
     if clips:
         names = some([str(clip) for clip in sorted(clips)])
         log.warning("%d GIFs, videos and the like are left out: %s; name each to have it coloured", len(clips), names)
